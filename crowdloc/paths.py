@@ -1,0 +1,49 @@
+"""Every path of the project, and how files are written so that an interruption leaves no half of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from crowdloc.errors import CrowdlocError
+
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parent
+NOTEBOOKS = ROOT / "notebooks"
+RESULTS = ROOT / "results"
+# A wheel carries the published numbers inside the package; a checkout keeps them where readers look for them.
+PAPER = RESULTS / "paper" if (RESULTS / "paper").is_dir() else PACKAGE / "_paper"
+BUILD = Path(os.environ.get("CROWDLOC_BUILD", ROOT / "build"))
+
+
+def data_root(value: str | os.PathLike[str] | None = None) -> Path | None:
+    """Root folder of the real data sets: the argument, else the environment variable `CROWDLOC_DATA`, else None."""
+    chosen = value or os.environ.get("CROWDLOC_DATA")
+    return Path(chosen).expanduser() if chosen else None
+
+
+def require_data_root(value: str | os.PathLike[str] | None = None) -> Path:
+    """Like `data_root`, but a missing or absent folder is an error that says what to do."""
+    root = data_root(value)
+    if root is None:
+        raise CrowdlocError("no data root: pass root=…, --data-root, or set the environment variable CROWDLOC_DATA")
+    if not root.is_dir():
+        raise CrowdlocError(f"data root {root} is not a folder: check --data-root or CROWDLOC_DATA")
+    return root
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, on failure removed."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
