@@ -1,0 +1,23 @@
+"""Sampled attention over feature maps: Gaussian, random, local and full neighbourhoods with one engine (paper §IV-A)."""
+
+from __future__ import annotations
+
+from crowdloc.attention.functional import (
+    available_backends,
+    full_attention,
+    gaussian_neighbor_attention,
+    local_attention,
+    random_attention,
+    sample_neighbors,
+)
+from crowdloc.attention.seeds import module_seed
+
+__all__ = [
+    "available_backends",
+    "full_attention",
+    "gaussian_neighbor_attention",
+    "local_attention",
+    "module_seed",
+    "random_attention",
+    "sample_neighbors",
+]
