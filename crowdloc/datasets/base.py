@@ -22,10 +22,14 @@ def _rows(values: object, columns: int, what: str, owner: str) -> np.ndarray:
     if array.size == 0:
         return np.zeros((0, columns))
     if array.ndim != 2 or array.shape[1] != columns:
-        raise CrowdlocError(f"{owner}: {what} have shape {array.shape}, expected (n, {columns}): correct its annotation")
+        raise CrowdlocError(
+            f"{owner}: {what} have shape {array.shape}, expected (n, {columns}): correct its annotation"
+        )
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if bad.size:
-        raise CrowdlocError(f"{owner}: {what} row {bad[0]} is not finite {array[bad[0]]}: correct its annotation")
+        raise CrowdlocError(
+            f"{owner}: {what} row {bad[0]} is not finite {array[bad[0]]}: correct its annotation"
+        )
     return array
 
 
@@ -54,7 +58,9 @@ class Frame:
             object.__setattr__(self, "track_ids", np.array(self.track_ids, dtype=np.int64).reshape(-1))
         for what, array in (("boxes", self.boxes), ("track ids", self.track_ids)):
             if array is not None and len(array) != len(points):
-                raise CrowdlocError(f"{owner}: {len(array)} {what} for {len(points)} points: correct its annotation")
+                raise CrowdlocError(
+                    f"{owner}: {len(array)} {what} for {len(points)} points: correct its annotation"
+                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +79,22 @@ class Clip:
 class ClipDataset(Sequence[Clip]):
     """One clip per annotated frame, decoded when asked for; light to pickle (paths and annotations only).
 
-    A clip is its keyframe and the frames `frame_step`, 2 * `frame_step`, … before and after it in the same scene; where
-    the scene begins or ends, its first or last frame is repeated. `missing` lists ids that the annotations name but
-    whose images are absent; `rois` maps a scene to its region of interest: a bool mask (h, w) or a polygon (k, 2).
+    A clip is its keyframe and the frames `frame_step`, 2 * `frame_step`, … before and after it in the same
+    scene; where the scene begins or ends, its first or last frame is repeated. `missing` lists ids that the
+    annotations name but whose images are absent; `rois` maps a scene to its region of interest: a bool mask
+    (h, w) or a polygon (k, 2).
     """
 
-    def __init__(self, frames: Sequence[Frame], *, name: str, num_frames: int = 3, frame_step: int = 1,
-                 missing: Iterable[str] = (), rois: Mapping[str, np.ndarray] | None = None) -> None:
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        *,
+        name: str,
+        num_frames: int = 3,
+        frame_step: int = 1,
+        missing: Iterable[str] = (),
+        rois: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         for option, value in (("num_frames", num_frames), ("frame_step", frame_step)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise CrowdlocError(f"{option}={value!r}: give a whole number of at least 1")
@@ -94,7 +109,9 @@ class ClipDataset(Sequence[Clip]):
         self._neighbours: list[tuple[int, ...]] = [()] * len(self.frames)
         for members in scenes.values():
             for position, index in enumerate(members):
-                self._neighbours[index] = tuple(members[min(max(position + o, 0), len(members) - 1)] for o in offsets)
+                self._neighbours[index] = tuple(
+                    members[min(max(position + o, 0), len(members) - 1)] for o in offsets
+                )
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -112,16 +129,26 @@ class ClipDataset(Sequence[Clip]):
             return self.subset(range(*index.indices(len(self))))
         neighbours = self.neighbours(index)
         images = {i: self.image(i) for i in dict.fromkeys(neighbours)}  # a repeated frame is decoded once
-        key = self._pool[neighbours[self.num_frames // 2]]
+        centre = neighbours[self.num_frames // 2]
+        key = self._pool[centre]
         for i, image in images.items():
-            if image.shape != images[neighbours[self.num_frames // 2]].shape:
-                raise CrowdlocError(f"image {self._pool[i].path} has another size than {key.path}, a frame of the same scene: "
-                                    "restore the frame, or load with num_frames=1")
-        return Clip(np.stack([images[i] for i in neighbours]), key.points, key.boxes, key.track_ids, key.id, key.scene,
-                    tuple(self._pool[i].id for i in neighbours))
+            if image.shape != images[centre].shape:
+                raise CrowdlocError(
+                    f"image {self._pool[i].path} differs in size from {key.path} of the same scene: "
+                    "restore the file, or load with num_frames=1"
+                )
+        return Clip(
+            np.stack([images[i] for i in neighbours]),
+            key.points,
+            key.boxes,
+            key.track_ids,
+            key.id,
+            key.scene,
+            tuple(self._pool[i].id for i in neighbours),
+        )
 
     def neighbours(self, index: int) -> tuple[int, ...]:
-        """The T indices of a clip, in time, to be given to `image`; in a subset they may be `len(self)` or more."""
+        """The T indices of a clip, in time, for `image`; in a subset they may be `len(self)` or more."""
         return self._neighbours[range(len(self))[index]]  # range checks and resolves negative indices
 
     def image(self, index: int) -> np.ndarray:
@@ -140,9 +167,15 @@ class ClipDataset(Sequence[Clip]):
                 if neighbour not in position:
                     position[neighbour] = len(order)
                     order.append(neighbour)
-        part = ClipDataset([], name=self.name, num_frames=self.num_frames, frame_step=self.frame_step,
-                           missing=self.missing, rois=self.rois)
+        part = ClipDataset(
+            [],
+            name=self.name,
+            num_frames=self.num_frames,
+            frame_step=self.frame_step,
+            missing=self.missing,
+            rois=self.rois,
+        )
         part._pool = [self._pool[old] for old in order]
-        part.frames = part._pool[:len(chosen)]
+        part.frames = part._pool[: len(chosen)]
         part._neighbours = [tuple(position[n] for n in self._neighbours[old]) for old in chosen]
         return part

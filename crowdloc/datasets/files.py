@@ -1,4 +1,4 @@
-"""What the readers share: finding folders, reading MATLAB files, and the rule for points outside the image."""
+"""Finding and reading the files of a data set, with errors that name the file and the remedy."""
 
 from __future__ import annotations
 
@@ -11,19 +11,6 @@ import numpy as np
 
 from crowdloc.errors import CrowdlocError
 
-OUTSIDE = ("clip", "drop", "keep")
-
-
-def find_folder(root: Path, names: Sequence[str], contains: Sequence[str], what: str) -> Path:
-    """The first of root/name (or root itself) that holds every path of `contains`; an item "a|b" means either."""
-    candidates = [*(root / name for name in names), root]
-    for folder in candidates:
-        if all(any((folder / item).exists() for item in items.split("|")) for items in contains):
-            return folder
-    wanted = ", ".join(items.replace("|", " or ") for items in contains)
-    raise CrowdlocError(f"{what}: no folder with {wanted} in {', '.join(str(c) for c in candidates)}: "
-                        "unpack the official archive there, or pass root=… or --data-root")
-
 
 def choose(option: str, value: object, choices: Iterable[str]) -> None:
     """Refuse a value that is none of `choices`, naming the option and the choices."""
@@ -32,48 +19,97 @@ def choose(option: str, value: object, choices: Iterable[str]) -> None:
         raise CrowdlocError(f"{option}={value!r}: choose {', '.join(choices)}")
 
 
-def natural(path: Path) -> tuple[tuple[int, str], ...]:
+def find_folder(root: Path, names: Sequence[str], contains: Sequence[str], what: str) -> Path:
+    """The first of root/name, or root itself, that holds every path of `contains` ("a|b": either of them)."""
+    candidates = [*(root / name for name in names), root]
+    for folder in candidates:
+        if all(any((folder / item).exists() for item in items.split("|")) for items in contains):
+            return folder
+    wanted = ", ".join(items.replace("|", " or ") for items in contains)
+    raise CrowdlocError(
+        f"{what}: no folder with {wanted} in {', '.join(str(c) for c in candidates)}: "
+        "unpack the official archive there, or pass root=… or --data-root"
+    )
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
     """Sort key that puts IMG_2 before IMG_10."""
-    parts = re.findall(r"\d+|\D+", path.name)
-    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.findall(r"\d+|\D+", path.name)]
 
 
-def listed(folder: Path, patterns: Sequence[str], what: str) -> list[Path]:
-    """Files of `folder` that match one of `patterns`, in natural order; none is an error."""
-    found = sorted({path for pattern in patterns for path in folder.glob(pattern)}, key=natural)
+def listed(folder: Path, pattern: str, what: str) -> list[Path]:
+    """Entries of `folder` that match `pattern`, in natural order; none is an error."""
+    found = sorted(folder.glob(pattern), key=natural)
     if not found:
-        raise CrowdlocError(f"{what}: no {' or '.join(patterns)} in {folder}: unpack the official archive there")
+        raise CrowdlocError(f"{what}: no {pattern} in {folder}: unpack the official archive there")
     return found
 
 
-def read_mat(path: Path, key: str) -> Any:
-    """Variable `key` of a MATLAB file, as scipy reads it."""
+def read_text(path: Path) -> str:
+    """The text of an annotation file; bytes that are no UTF-8 become U+FFFD, which no parser accepts."""
+    try:
+        return path.read_bytes().decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        raise CrowdlocError(
+            f"annotation {path} cannot be read ({error.strerror}): restore the official file"
+        ) from None
+
+
+def read_mat(path: Path, *keys: str) -> Any:
+    """The first of the variables `keys` that a MATLAB file holds, as scipy reads it; v7.3 for numbers."""
     from scipy.io import loadmat
 
     try:
-        content = loadmat(path)
-    except FileNotFoundError:
-        raise CrowdlocError(f"annotation {path} is missing: unpack the official archive there") from None
+        content = loadmat(path, appendmat=False)
+    except OSError as error:
+        raise CrowdlocError(
+            f"annotation {path} cannot be read ({error.strerror}): restore the official file"
+        ) from None
+    except NotImplementedError:
+        content = _read_hdf5(path, keys)
     except Exception as error:  # scipy raises a dozen kinds of exception for damaged files
-        raise CrowdlocError(f"annotation {path} is no readable .mat file ({type(error).__name__}): restore it") from None
-    if key not in content:
-        found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
-        raise CrowdlocError(f"annotation {path} has no variable '{key}' (found {found}): restore the official file")
-    return content[key]
+        raise CrowdlocError(
+            f"annotation {path} is no readable .mat file ({type(error).__name__}): restore the official file"
+        ) from None
+    for key in keys:
+        if key in content:
+            return content[key]
+    found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
+    raise CrowdlocError(
+        f"annotation {path} has no variable '{keys[0]}' (found: {found}): restore the official file"
+    )
 
 
-def settle_points(points: np.ndarray, size: tuple[int, int], outside: str) -> tuple[np.ndarray, np.ndarray]:
-    """Apply the rule for points outside a (width, height) image: the points and which of the given rows they are.
+def _read_hdf5(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Numeric variables of a MATLAB v7.3 file, which is HDF5 with the axes reversed."""
+    try:
+        import h5py
+    except ImportError:
+        raise CrowdlocError(f"annotation {path} is a MATLAB v7.3 file: pip install h5py to read it") from None
+    try:
+        with h5py.File(path) as file:
+            return {key: np.asarray(file[key]).T if key in keys else np.zeros(0) for key in file}
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise CrowdlocError(
+            f"annotation {path} is no readable .mat file ({type(error).__name__}): restore the official file"
+        ) from None
 
-    A point lies inside when the pixel it rounds to exists: -0.5 <= x < width - 0.5. "clip" moves the others to the nearest
-    border pixel, so that published counts hold and a map can show them; "drop" removes them; "keep" changes nothing.
-    """
-    choose("outside", outside, OUTSIDE)
-    rows = np.arange(len(points))
-    if outside == "keep" or not len(points):
-        return points, rows
-    limit = np.array(size, dtype=np.float64) - 1
-    out = ((points < -0.5) | (points >= limit + 0.5)).any(axis=1)
-    if outside == "drop":
-        return points[~out], rows[~out]
-    return np.where(out[:, None], np.clip(points, 0.0, limit), points), rows
+
+def xy(values: Any, path: Path, where: str = "") -> np.ndarray:
+    """The first two columns of an array from a file as float64 (n, 2), finite; without rows (0, 2)."""
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.zeros(1)
+    if array.size == 0:
+        return np.zeros((0, 2))
+    if array.ndim != 2 or array.shape[1] < 2:
+        raise CrowdlocError(
+            f"annotation {path}{where}: points are no rows of x and y: restore the official file"
+        )
+    bad = np.flatnonzero(~np.isfinite(array[:, :2]).all(axis=1))
+    if bad.size:
+        raise CrowdlocError(
+            f"annotation {path}{where}: point {bad[0] + 1} is not finite: restore the official file"
+        )
+    return array[:, :2]

@@ -6,47 +6,51 @@ from pathlib import Path
 
 import numpy as np
 
-from crowdloc.datasets.base import ClipDataset, Frame
-from crowdloc.datasets.files import choose, find_folder, read_mat, settle_points
+from crowdloc.datasets.base import Frame
+from crowdloc.datasets.files import find_folder, read_mat, xy
+from crowdloc.datasets.reading import Listing
 from crowdloc.errors import CrowdlocError
 
-SIZE = (640, 480)
-SPLITS = {"train": range(1, 681), "val": range(701, 801), "test": range(801, 2001), "all": range(1, 2001)}
+RANGES = {"train": (1, 680), "val": (701, 800), "trainval": (1, 800), "test": (801, 2000), "all": (1, 2000)}
 
 
-def read_points(path: Path) -> list[np.ndarray]:
-    """Head points (n, 2) of every frame of `mall_gt.mat`, shifted from MATLAB's 1-based pixels to 0-based."""
-    cells = np.ravel(read_mat(path, "frame"))
-    points = []
-    for number, cell in enumerate(cells, start=1):
-        try:
-            points.append(np.array(cell["loc"][0, 0], dtype=np.float64) - 1.0)
-        except (IndexError, KeyError, TypeError, ValueError):
-            raise CrowdlocError(f"annotation {path}, frame {number}: no field 'loc': restore the official file") from None
-    return points
+def scan(root: Path, split: str) -> Listing:
+    """`mall_gt.mat` and `frames/seq_%06d.jpg`; one scene, `rois["mall"]` the official mask (480, 640).
 
-
-def load_mall(root: Path, split: str = "test", *, num_frames: int = 3, frame_step: int = 1, outside: str = "clip") -> ClipDataset:
-    """Mall as one scene of clips; split train (1-680), val (701-800), test (801-2000, as published) or all.
-
-    Frames that are not on the disk are left out and listed in `missing`; none at all is an error. `rois["mall"]` is the
-    official mask (480, 640) where perspective_roi.mat is present. All official points lie inside the image.
+    Train is 1-680, val 701-800 (the gap keeps near-identical frames apart), test 801-2000 as published.
+    Coordinates are MATLAB's 1-based ones, shifted here; all lie inside the image.
     """
-    choose("split", split, SPLITS)
     folder = find_folder(root, ("mall", "mall_dataset", "Mall"), ("mall_gt.mat", "frames"), "mall")
-    points = read_points(folder / "mall_gt.mat")
-    frames, missing = [], []
-    for number in SPLITS[split]:
-        name = f"seq_{number:06d}"
-        path = folder / "frames" / f"{name}.jpg"
-        if not path.is_file() or number > len(points):
-            missing.append(name)
-            continue
-        where = settle_points(points[number - 1].reshape(-1, 2), SIZE, outside)[0]
-        frames.append(Frame(name, "mall", path, where))
-    if not frames:
-        raise CrowdlocError(f"mall: no frame of split '{split}' in {folder / 'frames'}: unpack seq_{SPLITS[split][0]:06d}.jpg "
-                            "and following there")
+    first, last = RANGES[split]
+
+    def read() -> list[Frame]:
+        path = folder / "mall_gt.mat"
+        cells = np.ravel(read_mat(path, "frame"))
+        counts = np.ravel(read_mat(path, "count"))
+        if len(cells) != len(counts):
+            raise CrowdlocError(
+                f"annotation {path}: {len(cells)} frames, {len(counts)} counts: restore the official file"
+            )
+        frames = []
+        for number in range(first, min(last, len(cells)) + 1):
+            where = f", frame {number}"
+            try:
+                values = cells[number - 1]["loc"][0, 0]
+            except (IndexError, KeyError, TypeError, ValueError):
+                raise CrowdlocError(
+                    f"annotation {path}{where}: no field 'loc': restore the official file"
+                ) from None
+            points = xy(values, path, where) - 1
+            if len(points) != counts[number - 1]:
+                raise CrowdlocError(
+                    f"annotation {path}{where}: {len(points)} points, but its count is "
+                    f"{counts[number - 1]}: restore the official file"
+                )
+            name = f"seq_{number:06d}"
+            frames.append(Frame(name, "mall", folder / "frames" / f"{name}.jpg", points))
+        return frames
+
     roi = folder / "perspective_roi.mat"
-    rois = {"mall": read_mat(roi, "roi")["mask"][0, 0].astype(bool)} if roi.is_file() else {}
-    return ClipDataset(frames, name="mall", num_frames=num_frames, frame_step=frame_step, missing=missing, rois=rois)
+    return Listing(
+        [read], {"mall": lambda: read_mat(roi, "roi")["mask"][0, 0].astype(bool)} if roi.is_file() else {}
+    )

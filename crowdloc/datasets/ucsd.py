@@ -1,0 +1,82 @@
+"""UCSD pedestrians (Chan et al. 2008): one walkway camera, grey, 238 x 158, 10 frames/s, torso points."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from crowdloc.datasets.base import Frame
+from crowdloc.datasets.files import find_folder, read_mat, xy
+from crowdloc.datasets.reading import Listing
+from crowdloc.errors import CrowdlocError
+
+_TEST, _TRAIN = (0, 1, 2, 7, 8, 9), (3, 4, 5, 6)
+CLIPS = {"train": _TRAIN, "val": (6,), "trainval": _TRAIN, "test": _TEST, "all": tuple(range(10))}
+_VAL_FROM = 121  # val is the end of the last training clip, frames 121-200; train stops before it
+_ROI = "vidf1_33_roi_mainwalkway.mat"
+
+
+def scan(root: Path, split: str) -> Listing:
+    """`vidf/vidf1_33_00c.y/*_fNNN.png`; `vidf1_33_00c_frame_full.mat` beside, in `vidf-cvpr` or `gt/vidf`.
+
+    Clips 000-009 are the 2,000 frames of the benchmark: train 003-006 but for the last 80 frames, which are
+    val, trainval 003-006, test the others. Clips are scenes. Coordinates are MATLAB's 1-based ones, shifted
+    here. Points cover the whole frame; the published counts are those inside the walkway: `rois`, a mask
+    (158, 238).
+    """
+    folder = find_folder(
+        root, ("ucsd", "UCSD", "ucsdpeds"), ["vidf|video/vidf", f"vidf|vidf-cvpr|gt/vidf|{_ROI}"], "ucsd"
+    )
+    videos = folder / ("vidf" if (folder / "vidf").is_dir() else "video/vidf")
+    places = [folder / name for name in ("vidf-cvpr", "gt/vidf", ".", "vidf", "..", "../vidf-cvpr")]
+
+    def locate(name: str) -> Path:
+        return next((place / name for place in places if (place / name).is_file()), places[0] / name)
+
+    scenes = [f"vidf1_33_{clip:03d}" for clip in CLIPS[split]]
+    parts = [
+        partial(_read, locate(f"{scene}_frame_full.mat"), scene, videos / f"{scene}.y", split)
+        for scene in scenes
+    ]
+    roi = locate(_ROI)
+    return Listing(parts, {scene: partial(_read_roi, roi) for scene in scenes} if roi.is_file() else {})
+
+
+def _read(path: Path, scene: str, images: Path, split: str) -> list[Frame]:
+    variable = read_mat(path, "frame", "fgt")
+    if variable.dtype.names and "frame" in variable.dtype.names:  # a later release wraps the cell
+        variable = variable["frame"][0, 0]
+    frames = []
+    for number, cell in enumerate(np.ravel(variable), start=1):
+        if scene.endswith("006") and split in ("train", "val") and (split == "val") != (number >= _VAL_FROM):
+            continue
+        where = f", frame {number}"
+        try:
+            points = xy(cell["loc"][0, 0], path, where) - 1
+            ids = np.ravel(cell["id"][0, 0]).astype(np.int64) if "id" in cell.dtype.names else []
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            raise CrowdlocError(
+                f"annotation {path}{where}: no field 'loc': restore the official file"
+            ) from None
+        name = f"{scene}_f{number:03d}"
+        frames.append(
+            Frame(
+                name,
+                scene,
+                images / f"{name}.png",
+                points,
+                track_ids=ids if len(ids) == len(points) else None,
+            )
+        )
+    return frames
+
+
+def _read_roi(path: Path) -> np.ndarray:
+    try:
+        return np.array(read_mat(path, "roi")["mask"][0, 0], dtype=bool)
+    except (IndexError, KeyError, TypeError, ValueError):
+        raise CrowdlocError(
+            f"annotation {path}: roi has no field 'mask': restore the official file"
+        ) from None
