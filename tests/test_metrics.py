@@ -13,12 +13,13 @@ from hypothesis.extra import numpy as hnp
 
 from crowdloc.metrics import (
     COLUMNS,
-    THRESHOLDS,
     counting_errors,
     f1_at,
     localization_scores,
     match_image,
     match_images,
+    matches_frame,
+    scores_from_frame,
     scores_from_matches,
     sigma_scale,
 )
@@ -45,7 +46,7 @@ def literal_greedy(points, scores, truth, sigma, thresholds):
 
 
 def random_set(seed, images, *, integer, tied, heads=25, size=120.0):
-    """Images of mixed kinds: with heads and detections, without one of them, without both; duplicates on purpose."""
+    """Images with heads and detections, without one of them, without both; duplicates on purpose."""
     rng = np.random.default_rng(seed)
     predictions, ground_truth = [], []
     for image in range(images):
@@ -113,7 +114,7 @@ def test_scaled_pixels_equal_pycocotools_on_scaled_points():
 grid_points = hnp.arrays(np.int64, st.tuples(st.integers(0, 9), st.just(2)), elements=st.integers(0, 6))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(points=grid_points, truth=grid_points, data=st.data(), sigma=st.sampled_from([0.5, 1, 2, 5, 40]))
 def test_rounds_of_proposals_equal_the_greedy_loop(points, truth, data, sigma):
     scores = data.draw(hnp.arrays(np.float64, len(points), elements=st.sampled_from([0.1, 0.5, 0.9])))
@@ -142,20 +143,20 @@ def test_two_detections_on_one_head_give_one_match_to_the_higher_score():
 
 
 def test_last_of_equally_similar_heads_is_taken():
-    # The first detection is as near to (-1, 0) as to (1, 0). Taking the last leaves nothing within reach for the second.
+    # The first detection is as near to (-1, 0) as to (1, 0); the second reaches only (1, 0).
     points, scores = [(0, 0), (2, 0)], [0.9, 0.8]
     assert match_image(points, scores, [(-1, 0), (1, 0)], 1, [0.6])[1].tolist() == [[True, False]]
     assert match_image(points, scores, [(1, 0), (-1, 0)], 1, [0.6])[1].tolist() == [[True, True]]
 
 
 def test_greedy_is_not_the_best_assignment():
-    # The better-scored detection takes the head that the other one needed; an optimal assignment would match both.
-    order, flags = match_image([(0, 0), (-6, 0)], [0.9, 0.8], [(-1, 0), (4, 0)], 5, [0.5])
+    # The better-scored detection takes the only head that the other one reaches.
+    _, flags = match_image([(0, 0), (-6, 0)], [0.9, 0.8], [(-1, 0), (4, 0)], 5, [0.5])
     assert flags.tolist() == [[True, False]]
 
 
 def test_hand_computed_average_precision():
-    # Ranked: hit, miss, hit of 4 heads; one image. Recall .25, .25, .5; precision 1, 1/2, 2/3 → envelope 1, 2/3, 2/3.
+    # Ranked: hit, miss, hit of 4 heads. Recall .25, .25, .5; precision 1, 1/2, 2/3, its envelope 1, 2/3, 2/3.
     # 26 recall points (0 to .25) see 1, 25 (.26 to .50) see 2/3, 50 see 0.
     truth = [(0, 0), (100, 0), (200, 0), (300, 0)]
     row = localization_scores([([(0, 0), (50, 50), (200, 0)], [0.9, 0.8, 0.7])], [truth], [5]).loc[5]
@@ -188,53 +189,33 @@ def test_memory_and_time_stay_small_for_thousands_of_heads():
     assert localization_scores(predictions, ground_truth).loc[20, "AR.50"] > 0.8
 
 
-point_sets = st.lists(
-    st.tuples(
-        hnp.arrays(np.float64, st.tuples(st.integers(0, 12), st.just(2)), elements=st.floats(-50, 50)),
-        hnp.arrays(np.float64, st.tuples(st.integers(0, 12), st.just(2)), elements=st.floats(-50, 50)),
-    ),
-    min_size=1,
-    max_size=4,
-)
+coordinates = hnp.arrays(np.int64, st.tuples(st.integers(0, 12), st.just(2)), elements=st.integers(-400, 400))
 
 
-@settings(max_examples=100, deadline=None)
-@given(images=point_sets, seed=st.integers(0, 2**32 - 1))
-def test_bounds_that_hold_for_every_set(images, seed):
+@settings(max_examples=80, deadline=None)
+@given(images=st.lists(st.tuples(coordinates, coordinates), min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_scores_never_fall_when_sigma_grows_or_the_threshold_is_lowered(images, seed):
+    # Proven in matching.py; the audit of the printed tables rests on it. Eighths of a pixel: many ties.
     rng = np.random.default_rng(seed)
-    predictions = [(points, rng.random(len(points))) for points, _ in images]
-    ground_truth = [truth for _, truth in images]
+    predictions = [(points / 8, rng.random(len(points))) for points, _ in images]
+    ground_truth = [truth / 8 for _, truth in images]
     if sum(map(len, ground_truth)) == 0:
         return
     table = localization_scores(predictions, ground_truth)
-    assert table.to_numpy().min() >= 0 and table.to_numpy().max() <= 1
+    assert (table >= 0).all(axis=None) and (table <= 1).all(axis=None)
     for kind in ("AP", "AR"):
         loose, strict, mean = table[f"{kind}.50"], table[f"{kind}.75"], table[f"m{kind}"]
-        assert (mean <= loose + 1e-12).all()
-        if (
-            kind == "AR"
-        ):  # AP need not be monotone for a greedy matching in score order; recall of one head set is
-            assert (mean >= (loose * 0 + strict * 0)).all()
+        assert (loose >= strict).all()
+        assert (mean <= (loose + strict) / 2 + 1e-12).all()
+        assert (mean >= (loose + 5 * strict) / 10 - 1e-12).all()
+        assert all(table[column].is_monotonic_increasing for column in (loose.name, strict.name, mean.name))
+        # Radii in pixels: 1.6 to 5.9 at σ 5, 6.4 to 23.5 at σ 20, 12.8 to 47.1 at σ 40, .75 at σ 40 is 30.3.
+        assert table.loc[20, f"m{kind}"] >= table.loc[5, f"{kind}.50"] - 1e-12
+        assert table.loc[40, f"{kind}.75"] >= table.loc[20, f"{kind}.50"]
     # AP of a curve is at most its last recall, rounded up to the recall grid.
     for suffix in (".50", ".75"):
-        assert (table["AP" + suffix] <= (np.floor(table["AR" + suffix] * 100 + 1e-9) + 1) / 101 + 1e-12).all()
-
-
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 30))
-def test_everything_is_monotone_when_heads_stand_apart(seed, n):
-    # Heads farther apart than twice the widest radius (σ 40 at .50: 47.1 px): each detection has at most one possible head,
-    # so a lower threshold or a wider σ only ever adds matches.
-    rng = np.random.default_rng(seed)
-    truth = 100.0 * np.stack(np.meshgrid(np.arange(6), np.arange(4)), axis=-1).reshape(-1, 2)
-    points = truth[rng.integers(0, len(truth), n)] + rng.normal(0, 15, (n, 2))
-    table = localization_scores([(points, rng.random(n))], [truth])
-    for kind in ("AP", "AR"):
-        assert (table[f"{kind}.50"] >= table[f"{kind}.75"]).all()
-        assert table[f"{kind}.50"].is_monotonic_increasing and table[f"{kind}.75"].is_monotonic_increasing
-        assert (table[f"m{kind}"] <= (table[f"{kind}.50"] + table[f"{kind}.75"]) / 2 + 1e-12).all()
-    # baselines: every σ = 20 radius exceeds the largest σ = 5 radius.
-    assert table.loc[20, "mAR"] >= table.loc[5, "AR.50"]
+        reached = np.floor(table["AR" + suffix] * 100 + 1e-9) + 1
+        assert (table["AP" + suffix] <= reached / 101 + 1e-12).all()
 
 
 def test_radii_in_pixels_are_those_of_the_formula():
@@ -255,6 +236,33 @@ def test_scores_from_stored_flags_are_bit_equal():
     for i, ((points, values), truth) in enumerate(zip(predictions, ground_truth, strict=True)):
         alone_order, alone = match_image(points, values, truth, 20)
         assert np.array_equal(alone_order, order[i]) and np.array_equal(alone, flags[i][1])
+
+
+def test_evidence_without_coordinates_gives_the_same_scores(tmp_path):
+    predictions, ground_truth = random_set(12, 12, integer=True, tied=True)
+    images = [f"frame_{i:03d}" for i in range(12)]
+    frame = matches_frame(predictions, ground_truth, images, (5, 20, 40), scale=1.5)
+    assert not {"x", "y"} & set(frame.columns)
+    assert frame.groupby("image")["heads"].first().tolist() == [len(truth) for truth in ground_truth]
+    frame.to_parquet(tmp_path / "matches.parquet")
+    again = scores_from_frame(pd.read_parquet(tmp_path / "matches.parquet"))
+    expected = localization_scores(predictions, ground_truth, (5, 20, 40), scale=1.5)
+    pd.testing.assert_frame_equal(again, expected, check_exact=True)
+    one = scores_from_frame(matches_frame(predictions, ground_truth, images, [2.5]))
+    pd.testing.assert_frame_equal(
+        one, localization_scores(predictions, ground_truth, [2.5]), check_exact=True
+    )
+    # An image with heads and no detection counts, an image with neither does not.
+    assert (
+        scores_from_frame(matches_frame([([], []), ok], [[(9, 9)], [(0, 0)]], ["a", "b"])).loc[5, "AR.50"]
+        == 0.5
+    )
+    with pytest.raises(ValueError, match="image names"):
+        matches_frame(predictions, ground_truth, images[:-1] + images[:1], (5,))
+    with pytest.raises(ValueError, match="lacks"):
+        scores_from_frame(frame.drop(columns=["heads"]))
+    with pytest.raises(ValueError, match="no match flags"):
+        scores_from_frame(frame[["image", "heads", "rank", "score"]])
 
 
 def test_flags_and_heads_that_do_not_belong_together_are_refused():
@@ -308,8 +316,9 @@ def test_bad_images_are_named(predictions, truth, message):
 def test_bad_arguments_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         localization_scores([ok], [np.zeros((1, 2))], **options)
-    with pytest.raises(ValueError, match="thresholds"):
-        match_image(*ok, [(0, 0)], 5, [0.0])
+    for thresholds in ([0.0], [1.1], []):
+        with pytest.raises(ValueError, match="thresholds"):
+            match_image(*ok, [(0, 0)], 5, thresholds)
 
 
 def test_counting_errors_follow_equations_4_and_5():
@@ -326,7 +335,7 @@ def test_counting_errors_follow_equations_4_and_5():
 
 
 def test_f1_counts_one_to_one_matches_above_the_threshold():
-    # 23.55 px is the radius at σ 20 and .5. Image 0: two detections on one head and a far one below the threshold.
+    # 23.55 px is the radius at σ 20 and .5. Image 0: two detections on one head, one below the threshold.
     predictions = [([(0, 0), (5, 0), (100, 0)], [0.9, 0.8, 0.2]), ([(0, 23.5)], [0.5])]
     ground_truth = [[(1, 0), (100, 0)], [(0, 0)]]
     quality = f1_at(0.5, predictions, ground_truth)

@@ -1,6 +1,6 @@
 """Time of `localization_scores` against pycocotools, and the adapter that makes pycocotools compute the same.
 
-Run `python -m crowdloc.metrics.benchmark`: a minute or more, nearly all of it in pycocotools (a test dependency).
+Run `python -m crowdloc.metrics.benchmark`: a minute or more, nearly all of it in pycocotools.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def pycocotools_scores(
 ) -> pd.DataFrame:
     """What `localization_scores` computes, by pycocotools' COCOeval without a limit on detections.
 
-    Area σ² and a key-point constant of 1/2 make its similarity exp(-d² / (2σ²)); for σ < 2 it differs from that by the tiny
-    number that pycocotools adds to the area. Ids start at 1, since it takes id 0 for "not matched".
+    Area σ² and a key-point constant of 1/2 make its similarity exp(-d² / (2σ²)); for σ < 2 it differs from
+    that by the tiny number that pycocotools adds to the area. Ids start at 1, since it takes id 0 for "not
+    matched".
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -73,7 +74,7 @@ def pycocotools_scores(
 
 
 def random_crowd(images: int, heads: int, *, seed: int = 0) -> tuple[Images, list[NDArray[np.float64]]]:
-    """Frames of 1920 × 1080 with about as many detections as heads: jittered heads, some missed, some false."""
+    """Frames of 1920 × 1080 with as many detections as heads: jittered heads, some missed, some false."""
     rng = np.random.default_rng(seed)
     predictions, ground_truth = [], []
     for _ in range(images):
@@ -99,9 +100,7 @@ def main(images: int = 50, heads: int = 200) -> None:
         times.append(time.perf_counter() - started)
     fast = float(np.median(times))
     print(f"{images} images of {heads} heads, sigma {', '.join(map(str, SIGMAS))}")
-    print(
-        f"pycocotools {slow:.2f} s, crowdloc {fast * 1e3:.1f} ms (median of 7), {slow / fast:.0f} times faster"
-    )
+    print(f"pycocotools {slow:.2f} s, crowdloc {fast * 1e3:.1f} ms (median of 7): {slow / fast:.0f}x faster")
     print(f"equal to the last bit: {'yes' if scores.equals(expected) else 'NO'}")
 
 

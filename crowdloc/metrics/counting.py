@@ -1,4 +1,4 @@
-"""Counting with located points: errors of counts (paper eqs. 4 and 5) and the quality of the detections that are counted."""
+"""Counting: errors of counts (paper eqs. 4 and 5) and the quality of the detections that are counted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crowdloc.metrics.matching import check_images, match_images
 def counting_errors(predicted: ArrayLike, actual: ArrayLike) -> dict[str, float]:
     """`MAE` (eq. 4) and `MSE` (eq. 5) of counts per image (n,).
 
-    As everywhere in crowd counting, the paper's "MSE" is the *root* of the mean squared error, so it is in heads.
+    As everywhere in crowd counting, the paper's "MSE" is the *root* of the mean squared error, in heads.
 
     Raises:
         ValueError: different lengths, no image, or a count that is not finite.
@@ -21,7 +21,7 @@ def counting_errors(predicted: ArrayLike, actual: ArrayLike) -> dict[str, float]
     counted, real = np.asarray(predicted, dtype=np.float64), np.asarray(actual, dtype=np.float64)
     if counted.ndim != 1 or counted.shape != real.shape:
         raise ValueError(
-            f"predicted {counted.shape} and actual {real.shape} counts differ in shape: pass one count per image"
+            f"predicted has shape {counted.shape} and actual {real.shape}: pass one count per image in both"
         )
     if len(counted) == 0:
         raise ValueError("predicted is empty: pass the counts of at least one image")
@@ -45,10 +45,11 @@ def f1_at(
 ) -> dict[str, float]:
     """Quality of the detections with score ≥ `threshold`, the ones that are counted.
 
-    Matching is one-to-one and greedy as for AP (`match_image`), at one `sigma` and `similarity`; counts are summed over images.
+    Matching is one-to-one and greedy as for AP (`match_image`), at one `sigma` and `similarity`; hits,
+    detections and heads are summed over the images.
 
     Returns:
-        `precision`, `recall`, `F1` and `detections_per_head`; NaN where a denominator is 0 (no detection, no head).
+        `precision`, `recall`, `F1` and `detections_per_head`; NaN where a denominator is 0.
 
     Raises:
         ValueError: as `localization_scores`.

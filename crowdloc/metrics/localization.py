@@ -1,8 +1,11 @@
-"""Average precision and average recall of located points: the COCO key-point protocol (paper V-A), equal to pycocotools.
+"""Average precision and recall of located points by the COCO key-point protocol (paper V-A).
 
-Rules: thresholds linspace(.50, .95, 10); 101 recall points; no limit on the number of detections; ties in score keep the order
-of images and of detections within an image; an image without heads adds false positives, an image with neither heads nor
-detections adds nothing. With no head in the whole set nothing is defined and every score is NaN (pycocotools says -1).
+Equal to pycocotools to the last bit.
+
+Rules: thresholds linspace(.50, .95, 10); 101 recall points; no limit on the number of detections; ties in
+score keep the order of images and of detections within an image; an image without heads adds false
+positives, an image with neither heads nor detections adds nothing. With no head in the whole set nothing is
+defined and every score is NaN (pycocotools says -1).
 """
 
 from __future__ import annotations
@@ -19,13 +22,14 @@ COLUMNS = ("AP.50", "AP.75", "mAP", "AR.50", "AR.75", "mAR")
 SIGMAS = (5, 20, 40)
 _RECALLS = np.linspace(0.0, 1.0, 101)
 
-# The one place that knows how σ's pixels relate to image pixels. σ is in pixels of the original image, except for the mini
-# preset of SynthCrowd: its frames of 288 rows stand for 1080p video, so σ is in 1080p-equivalent pixels there.
+# The one place that knows how σ's pixels relate to image pixels. σ is in pixels of the original image,
+# except for the mini preset of SynthCrowd: its frames of 288 rows stand for 1080p, so σ is in
+# 1080p-equivalent pixels there.
 _SIGMA_SCALE = {"synthcrowd-mini": 1080 / 288}
 
 
 def sigma_scale(data: str) -> float:
-    """The `scale` of `localization_scores` for results named `data` ("<data set>-<preset>"): 3.75 for synthcrowd-mini, else 1."""
+    """The `scale` for results named "<data set>-<preset>": 3.75 for synthcrowd-mini, else 1."""
     return _SIGMA_SCALE.get(data, 1.0)
 
 
@@ -39,16 +43,18 @@ def localization_scores(
     """AP and AR of located points (paper V-A and Tables II-V, VIII-XII).
 
     Args:
-        predictions: per image `(points (n, 2), scores (n,))`, points (x, y) in pixels of the original image.
+        predictions: per image `(points (n, 2), scores (n,))`; (x, y) in pixels of the original image.
         ground_truth: per image the heads (m, 2).
         sigmas: positive ranges σ; a detection at distance d of a head has similarity exp(-d² / (2σ²)).
         scale: factor from image pixels to the pixels in which σ is given; see `sigma_scale`.
 
     Returns:
-        One row per σ (index "sigma"), columns AP.50, AP.75, mAP, AR.50, AR.75, mAR in [0, 1]; NaN if there is no head at all.
+        One row per σ (index "sigma"), columns AP.50, AP.75, mAP, AR.50, AR.75, mAR in [0, 1]; NaN if there
+        is no head at all.
 
     Raises:
-        ValueError: names the image whose arrays have a wrong shape or non-finite values, or the argument out of range.
+        ValueError: names the image whose arrays have a wrong shape or non-finite values, or the bad
+        argument.
     """
     order, flags = match_images(predictions, ground_truth, sigmas, scale=scale)
     scores = [
@@ -97,7 +103,8 @@ def _pool(
     """All images in a row: scores (n,), flags (10, n) and the number of heads."""
     if not len(scores) == len(flags) == len(heads):
         raise ValueError(
-            f"scores, flags and heads hold {len(scores)}, {len(flags)} and {len(heads)} images: pass one entry per image in each"
+            f"scores, flags and heads hold {len(scores)}, {len(flags)} and {len(heads)} images: "
+            "pass one entry per image in each"
         )
     values = [np.empty(0), *(np.asarray(image, dtype=np.float64) for image in scores)]
     matched = [

@@ -1,11 +1,18 @@
-"""Which detections of an image match which heads: the greedy rule of the COCO key-point protocol, for all thresholds at once.
+"""Which detections match which heads: the greedy rule of the COCO key-point protocol.
 
-Similarity of a detection and a head at distance d is exp(-d² / (2σ²)) (paper V-A: COCO key points with one point). In order of
-falling score, every detection takes the free head that is most similar to it, if the similarity reaches the threshold.
+The similarity of a detection and a head at distance d is exp(-d² / (2σ²)) (paper V-A: COCO key points with
+one point). In order of falling score, every detection takes the free head that is most similar to it, if
+the similarity reaches the threshold.
 
-The rule is sequential, its result is not: all heads prefer the detection with the higher score, so exactly one stable matching
-exists and it is the greedy one. Deferred acceptance finds it in a few rounds, each of which lets all detections of all images
-and thresholds propose together; that makes whole data sets a matter of some array operations.
+The rule is sequential, its result is not: all heads prefer the detection with the higher score, so exactly
+one stable matching exists, and it is the greedy one. Deferred acceptance finds it in a few rounds, in each
+of which all detections of all images and thresholds propose together: a whole data set is a matter of some
+array operations.
+
+A consequence: a lower threshold or a larger σ only lengthens the detections' lists of acceptable heads, so
+no head loses its match and, at every rank, the number of matches cannot fall. AP and AR of one set of
+detections therefore never fall when the threshold is lowered or σ grows (`crowdloc.paper.suspicious` uses
+this).
 """
 
 from __future__ import annotations
@@ -15,9 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-THRESHOLDS: NDArray[np.float64] = np.linspace(
-    0.5, 0.95, 10
-)  # linspace as in pycocotools: i / 100 differs in the last bit
+THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)  # i / 100 would differ in the last bit
 _NEARLY_ONE = 1 - 1e-10  # pycocotools lowers a threshold of 1 to this
 
 
@@ -35,7 +40,7 @@ def match_image(
     Args:
         points: (n, 2) detections (x, y); scores: (n,); truth: (m, 2) heads.
         sigma: σ in pixels after multiplication by `scale`.
-        thresholds: similarities in (0, 1] that a match has to reach; a similarity equal to the threshold matches.
+        thresholds: similarities in (0, 1] that a match has to reach; an equal similarity matches.
         scale: factor from the pixels of the points to the pixels of σ (see `sigma_scale`).
 
     Returns:
@@ -57,7 +62,7 @@ def match_images(
     *,
     scale: float = 1.0,
 ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.bool_]]]:
-    """`match_image` for many images and σ: per image `order` (n,) and `flags` (len(sigmas), len(thresholds), n)."""
+    """`match_image` for many images and σ: lists of `order` (n,), `flags` (σ, thresholds, n)."""
     levels = _check_levels(thresholds)
     widths = _check_positive(sigmas, "sigmas")
     _check_positive([scale], "scale")
@@ -76,14 +81,14 @@ def match_images(
         similarity = np.exp(-(squared / (sigma * sigma) / 2))
         near = similarity >= levels.min(initial=1.0)
         row[:] = _greedy(detection[near], head[near], similarity[near], num_detections, num_heads, levels)
-    ends = np.cumsum([len(by_score) for by_score in order])[:-1] if order else []
-    return order, np.split(flags, ends, axis=-1) if order else []
+    ends: NDArray[np.int64] = np.cumsum([len(by_score) for by_score in order], dtype=np.int64)
+    return order, np.split(flags, ends, axis=-1)[:-1]
 
 
 def _close_pairs(
     images: list[tuple[NDArray[np.float64], NDArray[np.float64]]], radius: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Detection index, head index (both counted through all images) and squared distance of every pair within `radius`."""
+    """Detection, head (indices run through all images) and squared distance of pairs within `radius`."""
     parts = []
     first_point = first_head = 0
     for points, truth in images:
@@ -118,15 +123,13 @@ def _greedy(
     wish = np.lexsort((-head, -similarity, detection))
     detection, head, similarity = detection[wish], head[wish], similarity[wish]
     start = np.searchsorted(detection, np.arange(num_detections))
-    # A level shortens every list to the heads that are similar enough: a prefix, since lists fall in similarity.
+    # A level shortens every list to the heads that are similar enough: a prefix, for similarity falls.
     length = np.stack(
         [np.bincount(detection[similarity >= level], minlength=num_detections) for level in levels]
     )
     end = (start + length).ravel()  # index level * num_detections + detection
     turn = np.tile(start, len(levels))
-    holder = np.full(
-        len(levels) * num_heads, num_detections
-    )  # who holds a head at a level; num_detections: nobody
+    holder = np.full(len(levels) * num_heads, num_detections)  # num_detections: nobody
 
     proposing = np.flatnonzero(turn < end)
     while len(proposing):
@@ -150,7 +153,7 @@ def _greedy(
 def check_images(
     predictions: Sequence[tuple[ArrayLike, ArrayLike]], ground_truth: Sequence[ArrayLike]
 ) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
-    """Per image float64 arrays points (n, 2), scores (n,), truth (m, 2); ValueError names the image and what is wrong."""
+    """Per image float64 points (n, 2), scores (n,), truth (m, 2); ValueError names the image at fault."""
     if len(predictions) != len(ground_truth):
         raise ValueError(
             f"predictions hold {len(predictions)} images and ground_truth {len(ground_truth)}: "
@@ -202,6 +205,6 @@ def _check_positive(values: Sequence[float], name: str) -> NDArray[np.float64]:
 
 def _check_levels(thresholds: ArrayLike) -> NDArray[np.float64]:
     levels = np.asarray(thresholds, dtype=np.float64)
-    if levels.ndim != 1 or not ((levels > 0) & (levels <= 1)).all():
+    if levels.ndim != 1 or not len(levels) or not ((levels > 0) & (levels <= 1)).all():
         raise ValueError(f"thresholds: {thresholds!r} must be similarities in (0, 1]")
     return np.minimum(levels, _NEARLY_ONE)
