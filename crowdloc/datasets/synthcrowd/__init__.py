@@ -1,0 +1,24 @@
+"""SynthCrowd: a seeded generator of surveillance-like crowd video, a stand-in for data that cannot be embedded."""
+
+from __future__ import annotations
+
+from crowdloc.datasets.synthcrowd.annotate import Annotations, scene_annotations
+from crowdloc.datasets.synthcrowd.render import render_frame
+from crowdloc.datasets.synthcrowd.scene import Scene, build_scene
+from crowdloc.datasets.synthcrowd.settings import DIFFICULTY, DOMAINS, PRESETS, SYNTHCROWD_VERSION, Difficulty
+from crowdloc.datasets.synthcrowd.store import generate, load_synthcrowd
+
+__all__ = [
+    "DIFFICULTY",
+    "DOMAINS",
+    "PRESETS",
+    "SYNTHCROWD_VERSION",
+    "Annotations",
+    "Difficulty",
+    "Scene",
+    "build_scene",
+    "generate",
+    "load_synthcrowd",
+    "render_frame",
+    "scene_annotations",
+]
