@@ -1,0 +1,144 @@
+"""GNANet (paper §IV, Fig. 2) and its single-image form S-GNANet (§V-B3).
+
+What the paper leaves open and what is done here: convolutions pad to keep the size; the convolution that makes the
+scene context is 3×3 with ReLU; there are no learned projections (none are mentioned); the three attention modules draw
+different neighbours; S-GNANet "combines" attention and feature by a sum, as GNANet does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crowdloc.attention import GaussianNeighborAttention, module_seed
+from crowdloc.models.layers import conv_block
+from crowdloc.models.localizer import Localizer
+
+FUSIONS = ("sum", "gated", "concat")
+
+
+class Fusion(nn.Module):
+    """How attention outputs join the keyframe's feature before the head; the paper's is the sum.
+
+    "gated" learns one factor per attention output, starting at 0; "concat" convolves the concatenation (1×1). Both
+    exist to find out what the sum costs (notebook 00), not to be compared in the tables.
+    """
+
+    def __init__(self, channels: int, attentions: int, *, kind: str = "sum") -> None:
+        super().__init__()
+        if kind not in FUSIONS:
+            raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, got {kind!r}")
+        self.kind = kind
+        if kind == "gated":
+            self.gate = nn.Parameter(torch.zeros(attentions))
+        if kind == "concat":
+            self.mix = nn.Conv2d((attentions + 1) * channels, channels, 1)
+
+    def forward(self, feature: Tensor, attended: Sequence[Tensor]) -> Tensor:
+        if self.kind == "concat":
+            return self.mix(torch.cat([feature, *attended], dim=1))
+        if self.kind == "gated":
+            attended = [gate * out for gate, out in zip(self.gate, attended, strict=True)]
+        return sum(attended, feature)
+
+    def extra_repr(self) -> str:
+        return f"kind={self.kind}"
+
+
+class GNANet(Localizer):
+    """Scene modelling, keyframe and temporal cross-attention, element-wise sum, RAZNet's head.
+
+    Args:
+        num_frames: m, the length of a clip; the keyframe is m // 2.
+        gamma: standard deviations of the foci, in feature cells (paper: 3, 5, 10).
+        num_points: P, neighbours per focus and frame (32).
+        num_samples: S at test, how often neighbours are drawn and the outputs averaged (3); training draws once.
+        scene, keyframe, temporal: switches of Table VIII. Without keyframe and temporal attention the scene context
+            goes to the head; without all three the network is `FrameStack`.
+        fusion: "sum" is the paper's.
+        run_seed: the draws are a function of it, the module's name and the training step.
+        attention: further options of `GaussianNeighborAttention` (boundary, sampling, backend).
+    """
+
+    def __init__(
+        self,
+        *,
+        num_frames: int = 3,
+        gamma: Sequence[float] = (3.0, 5.0, 10.0),
+        num_points: int = 32,
+        num_samples: int = 3,
+        keyframe: bool = True,
+        temporal: bool = True,
+        fusion: str = "sum",
+        run_seed: int = 0,
+        width: float = 1.0,
+        norm: str = "none",
+        **attention: Any,
+    ) -> None:
+        super().__init__(width=width, norm=norm)
+        self.num_frames = num_frames
+        self.run_seed = run_seed
+        self.combine = nn.Sequential(*conv_block(num_frames * self.channels, self.channels, norm=norm))
+        self.context = nn.Sequential(*conv_block(2 * self.channels, self.channels, norm=norm))
+        options = {"gamma": tuple(gamma), "num_points": num_points, "num_samples": num_samples, **attention}
+        self.scene_gna = GaussianNeighborAttention(**options)
+        self.keyframe_gna = GaussianNeighborAttention(**options) if keyframe else None
+        self.temporal_gna = GaussianNeighborAttention(**options) if temporal else None
+        self.fusion = (
+            Fusion(self.channels, keyframe + temporal, kind=fusion) if keyframe or temporal else None
+        )
+
+    def scene_context(self, features: Tensor, step: int | None = None) -> Tensor:
+        """Scene modelling (§IV-B2): (B, T, C, H, W) -> M (B, C, H, W)."""
+        scene = self.combine(features.flatten(1, 2))
+        attended = self.scene_gna(scene, scene, scene, seed=self._seed("scene", step))
+        return self.context(torch.cat([attended, scene], dim=1))
+
+    def aggregate(self, features: Tensor, step: int | None) -> Tensor:
+        """Context cross-attention (§IV-B3): query M; keys and values are the keyframe's or all frames' features."""
+        context = self.scene_context(features, step)
+        if self.fusion is None:
+            return context
+        keyframe = features[:, self.num_frames // 2]
+        attended = []
+        if self.temporal_gna is not None:
+            attended.append(self.temporal_gna(context, features, features, seed=self._seed("temporal", step)))
+        if self.keyframe_gna is not None:
+            attended.append(self.keyframe_gna(context, keyframe, keyframe, seed=self._seed("keyframe", step)))
+        return self.fusion(keyframe, attended)
+
+    def _seed(self, module: str, step: int | None) -> int:
+        return module_seed(self.run_seed, module, step)
+
+
+class SGNANet(Localizer):
+    """Single-image GNANet: self-GNA on the image feature, added to it."""
+
+    num_frames = 1
+
+    def __init__(
+        self,
+        *,
+        gamma: Sequence[float] = (3.0, 5.0, 10.0),
+        num_points: int = 32,
+        num_samples: int = 3,
+        fusion: str = "sum",
+        run_seed: int = 0,
+        width: float = 1.0,
+        norm: str = "none",
+        **attention: Any,
+    ) -> None:
+        super().__init__(width=width, norm=norm)
+        self.run_seed = run_seed
+        self.gna = GaussianNeighborAttention(
+            gamma=tuple(gamma), num_points=num_points, num_samples=num_samples, **attention
+        )
+        self.fusion = Fusion(self.channels, 1, kind=fusion)
+
+    def aggregate(self, features: Tensor, step: int | None) -> Tensor:
+        image = features[:, 0]
+        attended = self.gna(image, image, image, seed=module_seed(self.run_seed, "image", step))
+        return self.fusion(image, [attended])

@@ -1,0 +1,124 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from crowdloc.errors import CrowdlocError
+from crowdloc.models import build_model, initialise, load_pretrained, normalise, parameter_count
+
+SMALL = {"width": 1 / 32, "norm": "batch"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "count"),
+    [
+        ("raznet", {}, 18_242_305),
+        ("gnanet", {}, 30_039_809),
+        ("s-gnanet", {}, 18_242_305),
+        ("frame-stack", {}, 25_320_705),
+        ("gnanet", {"gamma": (5.0,), "num_points": 8}, 30_039_809),  # attention has no parameters
+    ],
+)
+def test_parameter_counts_at_full_width(name, options, count):
+    with torch.device("meta"):
+        assert parameter_count(build_model(name, **options)) == count
+
+
+@pytest.mark.parametrize("name", ["raznet", "gnanet", "s-gnanet", "frame-stack"])
+@pytest.mark.parametrize("size", [(32, 40), (33, 47), (8, 8), (1, 1)])
+def test_the_map_has_the_size_of_the_image(name, size):
+    model = build_model(name, **SMALL).eval()
+    assert model(torch.randn(2, 3, 3, *size)).shape == (2, 1, *size)
+
+
+def test_single_image_networks_look_at_the_keyframe_only():
+    model = build_model("raznet", **SMALL).eval()
+    clips = torch.randn(1, 3, 3, 16, 16)
+    other = clips.clone()
+    other[:, [0, 2]] = 7.0
+    assert torch.equal(model(clips), model(other))
+
+
+@pytest.mark.parametrize("frame", [0, 1, 2])
+def test_gnanet_looks_at_every_frame(frame):
+    model = build_model("gnanet", **SMALL).eval()
+    clips = torch.randn(1, 3, 3, 32, 32)
+    other = clips.clone()
+    other[:, frame] += 1.0
+    assert not torch.allclose(model(clips), model(other))
+
+
+def test_every_parameter_gets_a_gradient():
+    for name in ("raznet", "gnanet", "s-gnanet", "frame-stack"):
+        model = build_model(name, **SMALL)
+        model(torch.randn(2, 3, 3, 24, 24)).square().mean().backward()
+        without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+        # A bias before a batch norm would have no gradient; there must be none of these either.
+        assert not without, name
+
+
+def test_draws_differ_between_modules_and_steps_but_not_between_tests():
+    model = build_model("gnanet", **SMALL)
+    features = torch.rand(1, 3, model.channels, 12, 12)
+    test = [model.eval().aggregate(features, None) for _ in range(2)]
+    assert torch.equal(*test)
+    steps = [model.aggregate(features, step) for step in (0, 1)]
+    assert not torch.equal(*steps)
+    seeds = {model._seed(name, 3) for name in ("scene", "keyframe", "temporal")}
+    assert len(seeds) == 3
+
+
+def test_initialisation_is_a_function_of_the_seed_and_of_the_module_alone():
+    first, second, other = (build_model("raznet", **SMALL) for _ in range(3))
+    initialise(first, 1), initialise(second, 1), initialise(other, 2)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert not torch.equal(first.backbone.features[0].weight, other.backbone.features[0].weight)
+    bigger = build_model("gnanet", **SMALL)
+    initialise(bigger, 1)
+    assert torch.equal(first.backbone.features[0].weight, bigger.backbone.features[0].weight)
+    assert first.head.layers[-1].bias.item() == pytest.approx(-5.4)
+
+
+def test_pretrained_backbone_from_a_file(tmp_path):
+    model = build_model("raznet").backbone
+    state = {k: torch.full_like(v, 0.25).half() for k, v in model.state_dict().items()}
+    save_file(state, tmp_path / "vgg.safetensors")
+    assert "vgg.safetensors" in load_pretrained(model, tmp_path / "vgg.safetensors")
+    assert model.features[21].weight.unique().tolist() == [0.25]
+    assert "random" in load_pretrained(model, None)
+
+
+def test_pretrained_backbone_errors_name_the_file(tmp_path):
+    model = build_model("raznet").backbone
+    with pytest.raises(CrowdlocError, match="none.safetensors not found"):
+        load_pretrained(model, tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(CrowdlocError, match="bad.safetensors is not a readable"):
+        load_pretrained(model, tmp_path / "bad.safetensors")
+    save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "odd.safetensors")
+    with pytest.raises(CrowdlocError, match="odd.safetensors does not hold"):
+        load_pretrained(model, tmp_path / "odd.safetensors")
+    with pytest.raises(CrowdlocError, match="full|width"):
+        load_pretrained(build_model("raznet", **SMALL).backbone, tmp_path / "vgg.safetensors")
+
+
+def test_backbone_names_are_torchvisions():
+    torchvision = pytest.importorskip("torchvision")
+    with torch.device("meta"):
+        theirs = torchvision.models.vgg16().features[:23].state_dict()
+        ours = build_model("raznet").backbone.features.state_dict()
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+
+
+def test_normalise_is_imagenets():
+    image = torch.tensor([0, 127, 255], dtype=torch.uint8).reshape(1, 1, 3)
+    expected = [(0 / 255 - 0.485) / 0.229, (127 / 255 - 0.456) / 0.224, (255 / 255 - 0.406) / 0.225]
+    torch.testing.assert_close(normalise(image).flatten(), torch.tensor(expected))
+
+
+def test_bad_names_and_short_clips():
+    with pytest.raises(ValueError, match="unknown model 'gnanett'"):
+        build_model("gnanett")
+    with pytest.raises(ValueError, match="fusion must be one of"):
+        build_model("gnanet", fusion="product", **SMALL)
+    with pytest.raises(ValueError, match="clips have 1 frames but GNANet needs 3"):
+        build_model("gnanet", **SMALL)(torch.zeros(1, 1, 3, 8, 8))
