@@ -9,12 +9,14 @@ from os import PathLike
 from typing import Any
 
 from crowdloc.datasets.base import Clip, ClipDataset, Frame
+from crowdloc.datasets.catalog import info
 from crowdloc.datasets.files import choose
 from crowdloc.datasets.reading import SPLITS, Listing, assemble, inside_roi
+from crowdloc.datasets.verification import verify
 from crowdloc.errors import CrowdlocError
 from crowdloc.paths import require_data_root
 
-__all__ = ["NAMES", "SPLITS", "Clip", "ClipDataset", "Frame", "inside_roi", "load", "scan"]
+__all__ = ["NAMES", "SPLITS", "Clip", "ClipDataset", "Frame", "info", "inside_roi", "load", "scan", "verify"]
 
 # Real sets: module with a `scan` function, its fixed arguments, and the default number of frames of a clip.
 _READERS: dict[str, tuple[str, dict[str, str], int]] = {
@@ -30,9 +32,7 @@ _READERS: dict[str, tuple[str, dict[str, str], int]] = {
 NAMES = ("synthcrowd", *_READERS)
 
 
-def load(
-    name: str, root: str | PathLike[str] | None = None, split: str = "test", **options: Any
-) -> ClipDataset:
+def load(name: str, root: str | PathLike[str] | None = None, split: str = "test", **options: Any) -> ClipDataset:
     """Load a split as a sequence of clips (points 0-based, in pixels of the original image).
 
     `root` is the folder that holds the real sets (default: the environment variable CROWDLOC_DATA) or one
@@ -43,7 +43,7 @@ def load(
     or "keep"; for SynthCrowd `domain` and `preset`; for DroneCrowd `annotation`. Raises CrowdlocError for an
     unknown name, split or option, absent folders and damaged files.
     """
-    choose("data set", name, NAMES)
+    choose("name", name, NAMES)
     if name == "synthcrowd":
         from crowdloc.datasets.synthcrowd import load_synthcrowd
 
@@ -58,7 +58,7 @@ def load(
 
 def scan(name: str, root: str | PathLike[str] | None, split: str, **options: Any) -> Listing:
     """What a real data set's folder holds, unread: `load` and `verify` start from it."""
-    choose("data set", name, _READERS)
+    choose("name", name, _READERS)
     choose("split", split, SPLITS)
     return _reader(name)[0](require_data_root(root), split, **_READERS[name][1], **options)
 

@@ -27,9 +27,7 @@ def _rows(values: object, columns: int, what: str, owner: str) -> np.ndarray:
         )
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if bad.size:
-        raise CrowdlocError(
-            f"{owner}: {what} row {bad[0]} is not finite {array[bad[0]]}: correct its annotation"
-        )
+        raise CrowdlocError(f"{owner}: {what} row {bad[0]} is not finite {array[bad[0]]}: correct its annotation")
     return array
 
 
@@ -58,9 +56,7 @@ class Frame:
             object.__setattr__(self, "track_ids", np.array(self.track_ids, dtype=np.int64).reshape(-1))
         for what, array in (("boxes", self.boxes), ("track ids", self.track_ids)):
             if array is not None and len(array) != len(points):
-                raise CrowdlocError(
-                    f"{owner}: {len(array)} {what} for {len(points)} points: correct its annotation"
-                )
+                raise CrowdlocError(f"{owner}: {len(array)} {what} for {len(points)} points: correct its annotation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,9 +105,7 @@ class ClipDataset(Sequence[Clip]):
         self._neighbours: list[tuple[int, ...]] = [()] * len(self.frames)
         for members in scenes.values():
             for position, index in enumerate(members):
-                self._neighbours[index] = tuple(
-                    members[min(max(position + o, 0), len(members) - 1)] for o in offsets
-                )
+                self._neighbours[index] = tuple(members[min(max(position + o, 0), len(members) - 1)] for o in offsets)
 
     def __len__(self) -> int:
         return len(self.frames)

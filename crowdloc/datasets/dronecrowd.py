@@ -32,15 +32,11 @@ def scan(root: Path, split: str, *, annotation: str = "points") -> Listing:
     parts = []
     for half in halves:
         images, truth = folder / f"{half}_data" / "images", folder / f"{half}_data" / "ground_truth"
-        stems = {p.stem for p in images.glob("img*.jpg")} | {
-            p.stem.removeprefix("GT_") for p in truth.glob("GT_*.mat")
-        }
+        stems = {p.stem for p in images.glob("img*.jpg")} | {p.stem.removeprefix("GT_") for p in truth.glob("GT_*.mat")}
         videos: dict[str, list[Path]] = {}
         for path in sorted((images / f"{stem}.jpg" for stem in stems), key=natural):
             if not re.fullmatch(r"img\d{6}", path.stem):
-                raise CrowdlocError(
-                    f"dronecrowd: {path} is not named img<SSSFFF>.jpg: restore the official name"
-                )
+                raise CrowdlocError(f"dronecrowd: {path} is not named img<SSSFFF>.jpg: restore the official name")
             videos.setdefault(path.stem[3:6], []).append(path)
         for video, paths in videos.items():
             if annotation == "tracks":

@@ -23,9 +23,7 @@ def scan(root: Path, split: str) -> Listing:
     video.
     """
     halves = {"test": ("test",), "all": ("train", "test")}.get(split, ("train",))
-    folder = find_folder(
-        root, ("fdst", "FDST", "FDST_dataset", "fdst_dataset"), [f"{h}_data" for h in halves], "fdst"
-    )
+    folder = find_folder(root, ("fdst", "FDST", "FDST_dataset", "fdst_dataset"), [f"{h}_data" for h in halves], "fdst")
     parts = []
     for half in halves:
         videos = [path for path in listed(folder / f"{half}_data", "*", "fdst") if path.is_dir()]
@@ -70,7 +68,5 @@ def read_boxes(path: Path) -> np.ndarray:
             ) from None
         boxes[number] = x, y, x + width, y + height
         if not np.isfinite(boxes[number]).all():
-            raise CrowdlocError(
-                f"annotation {path}, line 1, region {number + 1}: not finite: restore the file"
-            )
+            raise CrowdlocError(f"annotation {path}, line 1, region {number + 1}: not finite: restore the file")
     return boxes

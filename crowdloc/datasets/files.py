@@ -50,49 +50,47 @@ def read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError as error:
-        raise CrowdlocError(
-            f"annotation {path} cannot be read ({error.strerror}): restore the official file"
-        ) from None
+        raise CrowdlocError(f"annotation {path} cannot be read ({error.strerror}): restore the official file") from None
 
 
-def read_mat(path: Path, *keys: str) -> Any:
-    """The first of the variables `keys` that a MATLAB file holds, as scipy reads it; v7.3 for numbers."""
+def load_mat(path: Path) -> dict[str, Any]:
+    """The variables of a MATLAB file as scipy reads them; of a v7.3 file only those that are arrays."""
     from scipy.io import loadmat
 
     try:
-        content = loadmat(path, appendmat=False)
+        return loadmat(path, appendmat=False)
     except OSError as error:
-        raise CrowdlocError(
-            f"annotation {path} cannot be read ({error.strerror}): restore the official file"
-        ) from None
+        raise CrowdlocError(f"annotation {path} cannot be read ({error.strerror}): restore the official file") from None
     except NotImplementedError:
-        content = _read_hdf5(path, keys)
+        return _load_hdf5(path)
     except Exception as error:  # scipy raises a dozen kinds of exception for damaged files
-        raise CrowdlocError(
-            f"annotation {path} is no readable .mat file ({type(error).__name__}): restore the official file"
-        ) from None
-    for key in keys:
-        if key in content:
-            return content[key]
-    found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
-    raise CrowdlocError(
-        f"annotation {path} has no variable '{keys[0]}' (found: {found}): restore the official file"
-    )
+        raise _no_mat(path, error) from None
 
 
-def _read_hdf5(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
-    """Numeric variables of a MATLAB v7.3 file, which is HDF5 with the axes reversed."""
+def _no_mat(path: Path, error: Exception) -> CrowdlocError:
+    return CrowdlocError(f"annotation {path} is no .mat file ({type(error).__name__}): restore the official file")
+
+
+def _load_hdf5(path: Path) -> dict[str, Any]:
+    """MATLAB v7.3 is HDF5 with the axes reversed."""
     try:
         import h5py
     except ImportError:
         raise CrowdlocError(f"annotation {path} is a MATLAB v7.3 file: pip install h5py to read it") from None
     try:
         with h5py.File(path) as file:
-            return {key: np.asarray(file[key]).T if key in keys else np.zeros(0) for key in file}
+            return {key: np.asarray(value).T for key, value in file.items() if hasattr(value, "shape")}
     except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise CrowdlocError(
-            f"annotation {path} is no readable .mat file ({type(error).__name__}): restore the official file"
-        ) from None
+        raise _no_mat(path, error) from None
+
+
+def variable(content: dict[str, Any], path: Path, *names: str) -> Any:
+    """The first of the variables `names` in what `load_mat` read from `path`."""
+    for name in names:
+        if name in content:
+            return content[name]
+    found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
+    raise CrowdlocError(f"annotation {path} has no variable '{names[0]}' (found: {found}): restore the official file")
 
 
 def xy(values: Any, path: Path, where: str = "") -> np.ndarray:
@@ -104,12 +102,8 @@ def xy(values: Any, path: Path, where: str = "") -> np.ndarray:
     if array.size == 0:
         return np.zeros((0, 2))
     if array.ndim != 2 or array.shape[1] < 2:
-        raise CrowdlocError(
-            f"annotation {path}{where}: points are no rows of x and y: restore the official file"
-        )
+        raise CrowdlocError(f"annotation {path}{where}: points are no rows of x and y: restore the official file")
     bad = np.flatnonzero(~np.isfinite(array[:, :2]).all(axis=1))
     if bad.size:
-        raise CrowdlocError(
-            f"annotation {path}{where}: point {bad[0] + 1} is not finite: restore the official file"
-        )
+        raise CrowdlocError(f"annotation {path}{where}: point {bad[0] + 1} is not finite: restore the official file")
     return array[:, :2]

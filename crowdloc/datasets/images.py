@@ -64,9 +64,7 @@ def decode_image(data: bytes, name: str | PathLike[str]) -> np.ndarray:
         except cv2.error:  # e.g. a header that promises more pixels than OpenCV allows
             image = None
     if image is None:
-        raise CrowdlocError(
-            f"image {name} is truncated or no readable image: restore the file from its source"
-        )
+        raise CrowdlocError(f"image {name} is truncated or no readable image: restore the file from its source")
     return image
 
 

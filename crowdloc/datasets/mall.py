@@ -35,22 +35,20 @@ def scan(root: Path, split: str) -> Listing:
         for number in range(first, min(last, len(cells)) + 1):
             where = f", frame {number}"
             try:
-                values = cells[number - 1]["loc"][0, 0]
+                values, count = cells[number - 1]["loc"][0, 0], int(counts[number - 1])
             except (IndexError, KeyError, TypeError, ValueError):
                 raise CrowdlocError(
-                    f"annotation {path}{where}: no field 'loc': restore the official file"
+                    f"annotation {path}{where}: no 'loc' or no count: restore the official file"
                 ) from None
             points = xy(values, path, where) - 1
-            if len(points) != counts[number - 1]:
+            if len(points) != count:
                 raise CrowdlocError(
                     f"annotation {path}{where}: {len(points)} points, but its count is "
-                    f"{counts[number - 1]}: restore the official file"
+                    f"{count}: restore the official file"
                 )
             name = f"seq_{number:06d}"
             frames.append(Frame(name, "mall", folder / "frames" / f"{name}.jpg", points))
         return frames
 
     roi = folder / "perspective_roi.mat"
-    return Listing(
-        [read], {"mall": lambda: read_mat(roi, "roi")["mask"][0, 0].astype(bool)} if roi.is_file() else {}
-    )
+    return Listing([read], {"mall": lambda: read_mat(roi, "roi")["mask"][0, 0].astype(bool)} if roi.is_file() else {})

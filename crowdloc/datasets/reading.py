@@ -71,14 +71,10 @@ def inside_roi(roi: np.ndarray, points: np.ndarray) -> np.ndarray:
     import cv2
 
     polygon = roi.astype(np.float32)
-    return np.array(
-        [cv2.pointPolygonTest(polygon, (float(x), float(y)), False) >= 0 for x, y in points], dtype=bool
-    )
+    return np.array([cv2.pointPolygonTest(polygon, (float(x), float(y)), False) >= 0 for x, y in points], dtype=bool)
 
 
-def assemble(
-    listing: Listing, name: str, split: str, *, num_frames: int, frame_step: int, outside: str
-) -> ClipDataset:
+def assemble(listing: Listing, name: str, split: str, *, num_frames: int, frame_step: int, outside: str) -> ClipDataset:
     """Read every part, leave out frames without image (`missing`), settle points outside the image."""
     choose("outside", outside, OUTSIDE)
     present, missing = [], []

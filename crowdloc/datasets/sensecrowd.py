@@ -52,25 +52,18 @@ def read_video(path: Path, images: Path, *, repacked: bool = False) -> list[Fram
             continue
         where, stem = f"annotation {path}, line {number}", Path(tokens[0]).stem
         if len(tokens) < lead or (len(tokens) - lead) % 7:
-            raise CrowdlocError(
-                f"{where}: {len(tokens)} tokens are not {lead} and seven a head: restore the file"
-            )
+            raise CrowdlocError(f"{where}: {len(tokens)} tokens are not {lead} and seven a head: restore the file")
         if not stem or "\0" in stem or stem in frames:
             raise CrowdlocError(
-                f"{where}: frame {tokens[0]!r} is {'repeated' if stem in frames else 'no name'}: "
-                "restore the file"
+                f"{where}: frame {tokens[0]!r} is {'repeated' if stem in frames else 'no name'}: restore the file"
             )
         try:
             heads = np.array([float(token) for token in tokens[lead:]]).reshape(-1, 7)  # (n, 7)
         except ValueError:
-            raise CrowdlocError(
-                f"{where}: a token after {tokens[0]!r} is no number: restore the file"
-            ) from None
+            raise CrowdlocError(f"{where}: a token after {tokens[0]!r} is no number: restore the file") from None
         ids = heads[:, identity]
         if not np.isfinite(heads).all() or (ids != np.round(ids)).any() or (np.abs(ids) > 2**53).any():
-            raise CrowdlocError(
-                f"{where}: a coordinate is not finite or an id no whole number: restore the file"
-            )
+            raise CrowdlocError(f"{where}: a coordinate is not finite or an id no whole number: restore the file")
         frames[stem] = Frame(
             f"{path.stem}_{stem}",
             path.stem,

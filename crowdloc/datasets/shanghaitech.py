@@ -38,9 +38,7 @@ def scan(root: Path, split: str, *, part: str) -> Listing:
         find_folder(folder / f"{half}_data", (), ["|".join(_TRUTH)], what)
         images = folder / f"{half}_data" / "images"
         truth = next(path for name in _TRUTH if (path := images.parent / name).exists())
-        stems = {p.stem for p in images.glob("*.jpg")} | {
-            p.stem.removeprefix("GT_") for p in truth.glob("GT_*.mat")
-        }
+        stems = {p.stem for p in images.glob("*.jpg")} | {p.stem.removeprefix("GT_") for p in truth.glob("GT_*.mat")}
         ordered = sorted((images / f"{stem}.jpg" for stem in stems), key=natural)
         chosen = ordered if half == "test" else hold_out(ordered, split)
         parts += [partial(_read, path, truth / f"GT_{path.stem}.mat", half) for path in chosen]

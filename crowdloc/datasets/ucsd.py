@@ -36,40 +36,31 @@ def scan(root: Path, split: str) -> Listing:
         return next((place / name for place in places if (place / name).is_file()), places[0] / name)
 
     scenes = [f"vidf1_33_{clip:03d}" for clip in CLIPS[split]]
-    parts = [
-        partial(_read, locate(f"{scene}_frame_full.mat"), scene, videos / f"{scene}.y", split)
-        for scene in scenes
-    ]
+    parts = [partial(_read, locate(f"{scene}_frame_full.mat"), scene, videos / f"{scene}.y", split) for scene in scenes]
     roi = locate(_ROI)
     return Listing(parts, {scene: partial(_read_roi, roi) for scene in scenes} if roi.is_file() else {})
 
 
 def _read(path: Path, scene: str, images: Path, split: str) -> list[Frame]:
     variable = read_mat(path, "frame", "fgt")
-    if variable.dtype.names and "frame" in variable.dtype.names:  # a later release wraps the cell
-        variable = variable["frame"][0, 0]
     frames = []
-    for number, cell in enumerate(np.ravel(variable), start=1):
-        if scene.endswith("006") and split in ("train", "val") and (split == "val") != (number >= _VAL_FROM):
-            continue
-        where = f", frame {number}"
-        try:
-            points = xy(cell["loc"][0, 0], path, where) - 1
-            ids = np.ravel(cell["id"][0, 0]).astype(np.int64) if "id" in cell.dtype.names else []
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-            raise CrowdlocError(
-                f"annotation {path}{where}: no field 'loc': restore the official file"
-            ) from None
-        name = f"{scene}_f{number:03d}"
-        frames.append(
-            Frame(
-                name,
-                scene,
-                images / f"{name}.png",
-                points,
-                track_ids=ids if len(ids) == len(points) else None,
-            )
-        )
+    number = 0
+    try:
+        if variable.dtype.names and "frame" in variable.dtype.names:  # a later release wraps the cell
+            variable = variable["frame"][0, 0]
+        for number, cell in enumerate(np.ravel(variable), start=1):
+            points = xy(cell["loc"][0, 0], path, f", frame {number}") - 1
+            ids = np.ravel(cell["id"][0, 0]).astype(np.int64) if "id" in cell.dtype.names else None
+            if ids is not None and len(ids) != len(points):
+                raise ValueError
+            name = f"{scene}_f{number:03d}"
+            frames.append(Frame(name, scene, images / f"{name}.png", points, track_ids=ids))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        raise CrowdlocError(
+            f"annotation {path}, frame {number}: no field 'loc', or another number of ids: restore the official file"
+        ) from None
+    if scene == f"vidf1_33_{_TRAIN[-1]:03d}" and split in ("train", "val"):
+        return frames[: _VAL_FROM - 1] if split == "train" else frames[_VAL_FROM - 1 :]
     return frames
 
 
@@ -77,6 +68,4 @@ def _read_roi(path: Path) -> np.ndarray:
     try:
         return np.array(read_mat(path, "roi")["mask"][0, 0], dtype=bool)
     except (IndexError, KeyError, TypeError, ValueError):
-        raise CrowdlocError(
-            f"annotation {path}: roi has no field 'mask': restore the official file"
-        ) from None
+        raise CrowdlocError(f"annotation {path}: roi has no field 'mask': restore the official file") from None
