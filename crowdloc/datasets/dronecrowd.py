@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from crowdloc.datasets.base import Frame
-from crowdloc.datasets.files import choose, find_folder, natural, read_mat
+from crowdloc.datasets.files import choose, find_folder, load_mat, natural, variable
 from crowdloc.datasets.reading import Listing
 from crowdloc.datasets.shanghaitech import read_image_info
 from crowdloc.errors import CrowdlocError
@@ -51,7 +51,7 @@ def _read_points(path: Path, video: str, image: Path) -> list[Frame]:
 
 
 def _read_tracks(path: Path, video: str, images: list[Path]) -> list[Frame]:
-    rows = np.array(read_mat(path, "anno"))
+    rows = np.array(variable(load_mat(path), path, "anno"))
     if rows.ndim != 2 or rows.shape[1] < 6 or rows.dtype.kind not in "fiu" or not np.isfinite(rows).all():
         raise CrowdlocError(
             f"annotation {path}: anno is no table of frame, id, x1, y1, x2, y2: restore the official file"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from crowdloc.datasets.base import Frame
-from crowdloc.datasets.files import find_folder, read_mat, xy
+from crowdloc.datasets.files import find_folder, load_mat, variable, xy
 from crowdloc.datasets.reading import Listing
 from crowdloc.errors import CrowdlocError
 
@@ -25,8 +26,8 @@ def scan(root: Path, split: str) -> Listing:
 
     def read() -> list[Frame]:
         path = folder / "mall_gt.mat"
-        cells = np.ravel(read_mat(path, "frame"))
-        counts = np.ravel(read_mat(path, "count"))
+        content = load_mat(path)
+        cells, counts = (np.ravel(variable(content, path, name)) for name in ("frame", "count"))
         if len(cells) != len(counts):
             raise CrowdlocError(
                 f"annotation {path}: {len(cells)} frames, {len(counts)} counts: restore the official file"
@@ -51,4 +52,12 @@ def scan(root: Path, split: str) -> Listing:
         return frames
 
     roi = folder / "perspective_roi.mat"
-    return Listing([read], {"mall": lambda: read_mat(roi, "roi")["mask"][0, 0].astype(bool)} if roi.is_file() else {})
+    return Listing([read], {"mall": partial(read_mask, roi)} if roi.is_file() else {})
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """The bool mask (h, w) of a file with a `roi` structure (Mall, UCSD)."""
+    try:
+        return np.array(variable(load_mat(path), path, "roi")["mask"][0, 0], dtype=bool)
+    except (IndexError, KeyError, TypeError, ValueError):
+        raise CrowdlocError(f"annotation {path}: roi has no 'mask': restore the official file") from None

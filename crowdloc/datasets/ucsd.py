@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from crowdloc.datasets.base import Frame
-from crowdloc.datasets.files import find_folder, read_mat, xy
+from crowdloc.datasets.files import find_folder, load_mat, variable, xy
+from crowdloc.datasets.mall import read_mask
 from crowdloc.datasets.reading import Listing
 from crowdloc.errors import CrowdlocError
 
@@ -38,17 +39,17 @@ def scan(root: Path, split: str) -> Listing:
     scenes = [f"vidf1_33_{clip:03d}" for clip in CLIPS[split]]
     parts = [partial(_read, locate(f"{scene}_frame_full.mat"), scene, videos / f"{scene}.y", split) for scene in scenes]
     roi = locate(_ROI)
-    return Listing(parts, {scene: partial(_read_roi, roi) for scene in scenes} if roi.is_file() else {})
+    return Listing(parts, {scene: partial(read_mask, roi) for scene in scenes} if roi.is_file() else {})
 
 
 def _read(path: Path, scene: str, images: Path, split: str) -> list[Frame]:
-    variable = read_mat(path, "frame", "fgt")
+    cells = variable(load_mat(path), path, "frame", "fgt")
     frames = []
     number = 0
     try:
-        if variable.dtype.names and "frame" in variable.dtype.names:  # a later release wraps the cell
-            variable = variable["frame"][0, 0]
-        for number, cell in enumerate(np.ravel(variable), start=1):
+        if cells.dtype.names and "frame" in cells.dtype.names:  # a later release wraps the cell
+            cells = cells["frame"][0, 0]
+        for number, cell in enumerate(np.ravel(cells), start=1):
             points = xy(cell["loc"][0, 0], path, f", frame {number}") - 1
             ids = np.ravel(cell["id"][0, 0]).astype(np.int64) if "id" in cell.dtype.names else None
             if ids is not None and len(ids) != len(points):
@@ -62,10 +63,3 @@ def _read(path: Path, scene: str, images: Path, split: str) -> list[Frame]:
     if scene == f"vidf1_33_{_TRAIN[-1]:03d}" and split in ("train", "val"):
         return frames[: _VAL_FROM - 1] if split == "train" else frames[_VAL_FROM - 1 :]
     return frames
-
-
-def _read_roi(path: Path) -> np.ndarray:
-    try:
-        return np.array(read_mat(path, "roi")["mask"][0, 0], dtype=bool)
-    except (IndexError, KeyError, TypeError, ValueError):
-        raise CrowdlocError(f"annotation {path}: roi has no field 'mask': restore the official file") from None

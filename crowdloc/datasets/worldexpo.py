@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from crowdloc.datasets.base import Frame
-from crowdloc.datasets.files import find_folder, listed, read_mat, xy
+from crowdloc.datasets.files import find_folder, listed, load_mat, variable, xy
 from crowdloc.datasets.reading import Listing, hold_out
 
 
@@ -39,9 +39,10 @@ def scan(root: Path, split: str) -> Listing:
 
 
 def _read(path: Path, image: Path) -> list[Frame]:
-    return [Frame(path.stem, path.parent.name, image, xy(read_mat(path, "point_position"), path) - 1)]
+    return [Frame(path.stem, path.parent.name, image, xy(variable(load_mat(path), path, "point_position"), path) - 1)]
 
 
 def _read_roi(path: Path) -> np.ndarray:
-    x, y = (np.ravel(read_mat(path, f"maskVertices{axis}Coordinates")) for axis in "XY")
+    content = load_mat(path)
+    x, y = (np.ravel(variable(content, path, f"maskVertices{axis}Coordinates")) for axis in "XY")
     return xy(np.column_stack([x, y]) if len(x) == len(y) else x, path) - 1  # (k, 2)
