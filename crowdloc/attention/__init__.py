@@ -10,9 +10,11 @@ from crowdloc.attention.functional import (
     random_attention,
     sample_neighbors,
 )
+from crowdloc.attention.modules import GaussianNeighborAttention
 from crowdloc.attention.seeds import module_seed
 
 __all__ = [
+    "GaussianNeighborAttention",
     "available_backends",
     "full_attention",
     "gaussian_neighbor_attention",
