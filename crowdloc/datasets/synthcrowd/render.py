@@ -8,7 +8,7 @@ import numpy as np
 from crowdloc.datasets.synthcrowd.paint import Painter
 from crowdloc.datasets.synthcrowd.place import empty_place
 from crowdloc.datasets.synthcrowd.scene import Scene
-from crowdloc.datasets.synthcrowd.settings import PRESETS
+from crowdloc.datasets.synthcrowd.settings import DOMAINS, PRESETS
 
 _BLOCK = 16  # side of a block that the codec loses, mini pixels
 
@@ -28,12 +28,11 @@ def _lose_blocks(image: np.ndarray, scene: Scene, t: int, share: float, scale: f
 
 def _sensor_noise(image: np.ndarray, scene: Scene, t: int, sigma: float) -> np.ndarray:
     """Add noise of standard deviation `sigma` levels, independent in each frame and pixel."""
-    count = image.size
-    raw = scene.stream("noise", t).bits(-(-count // 2)).view(np.uint8)[: 4 * count].reshape(4, count)
+    rows = image.reshape(len(image), -1)
+    raw = scene.stream("noise", t).bits(image.size // 2).view(np.uint8).reshape(4, *rows.shape)
     total = raw[0].astype(np.int16) + raw[1] + raw[2] + raw[3]  # four bytes: mean 510, standard deviation 147.8
-    total -= 510
-    noise = cv2.multiply(total.reshape(image.shape), sigma / 147.8, dtype=cv2.CV_16S)
-    return cv2.add(image, noise, dtype=cv2.CV_8U)
+    noisy = cv2.addWeighted(rows, 1.0, total, sigma / 147.8, -510 * sigma / 147.8, dtype=cv2.CV_8U)
+    return np.asarray(noisy).reshape(image.shape)
 
 
 def render_jpeg(scene: Scene, t: int, preset: str = "mini") -> bytes:
@@ -43,8 +42,8 @@ def render_jpeg(scene: Scene, t: int, preset: str = "mini") -> bytes:
     place = empty_place(scene, preset)
     painter = Painter(scene, t, place, (height * over, width * over))
 
-    mask = np.zeros((height // 2, width // 2), dtype=np.uint8)
-    painter.shadows(mask, 2 * over)
+    mask: np.ndarray = np.zeros((height // 2, width // 2), dtype=np.uint8)
+    painter.draw_shadows(mask, 2 * over)
     mask = cv2.resize(cv2.GaussianBlur(mask, (0, 0), 0.9 * scale), (width, height), interpolation=cv2.INTER_LINEAR)
     darkness = 1.0 - mask.astype(np.float32)[..., None] * np.float32(place.shadow / 255)
     ground = cv2.multiply(place.picture, cv2.merge([darkness] * 3), dtype=cv2.CV_8U)
@@ -54,16 +53,14 @@ def render_jpeg(scene: Scene, t: int, preset: str = "mini") -> bytes:
 
     look, faults = scene.place_stream("look"), scene.difficulty
     blur, contrast = look.uniform(*faults.blur), look.uniform(*faults.contrast)
-    noise, share, quality = (
-        look.uniform(*faults.noise),
-        look.uniform(*faults.lost_blocks),
-        look.integer(*faults.quality),
-    )
-    image = cv2.multiply(image, place.light, dtype=cv2.CV_32F) if place.light.shape[2] == 3 else image
+    noise, share = look.uniform(*faults.noise), look.uniform(*faults.lost_blocks)
+    quality = look.integer(*faults.quality)
+    image = np.asarray(cv2.multiply(image, place.light, dtype=cv2.CV_8U), dtype=np.uint8)
     image = cv2.GaussianBlur(image, (0, 0), blur * scale)
     image = cv2.convertScaleAbs(image, alpha=contrast, beta=(1 - contrast) * look.uniform(70, 150))
     image = _sensor_noise(image, scene, t, noise)
-    _lose_blocks(image, scene, t, share, scale)
+    if DOMAINS[scene.domain].is_video:
+        _lose_blocks(image, scene, t, share, scale)
     done, code = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, "OpenCV encodes any 8-bit image"
     return code.tobytes()
@@ -71,4 +68,5 @@ def render_jpeg(scene: Scene, t: int, preset: str = "mini") -> bytes:
 
 def render_frame(scene: Scene, t: int, preset: str = "mini") -> np.ndarray:
     """Frame number `t` as it is read back from the stored JPEG: (h, w, 3) uint8 RGB."""
-    return cv2.imdecode(np.frombuffer(render_jpeg(scene, t, preset), np.uint8), cv2.IMREAD_COLOR_RGB)
+    code = np.frombuffer(render_jpeg(scene, t, preset), np.uint8)
+    return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR_RGB))

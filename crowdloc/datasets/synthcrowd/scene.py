@@ -36,7 +36,7 @@ class Camera:
     sin: float
     cos: float
 
-    def project(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def project(self, x: np.ndarray, y: np.ndarray, z: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ground metres (x right, y away, z up) to (u, v, depth): u, v from the centre, in image heights, v down."""
         below = self.height - z
         depth = y * self.cos + below * self.sin
@@ -94,8 +94,7 @@ class Scene:
     @property
     def name(self) -> str:
         """Folder name, unique inside the split."""
-        places = DOMAINS[self.domain].places
-        return f"place{self.index % places:02d}-video{self.index // places}" if places else f"scene{self.index:03d}"
+        return DOMAINS[self.domain].scene_name(self.index)
 
     def stream(self, *topic: object) -> Stream:
         """Random numbers of this video."""
@@ -151,7 +150,7 @@ def heads(
 def inside(points: np.ndarray) -> np.ndarray:
     """Which 1/64 px points lie inside the mini image: half a pixel from its edge, so inside at every preset."""
     limit = np.array([_MINI_WIDTH - 1, _MINI_HEIGHT - 1]) * 64
-    return ((points >= 0) & (points <= limit)).all(axis=1)
+    return np.asarray(((points >= 0) & (points <= limit)).all(axis=1))
 
 
 def _direction(stream: Stream) -> tuple[float, float]:
@@ -284,7 +283,8 @@ class _Crowd:
 
 def _table(rows: list[list[float]]) -> Figures:
     table = np.array(rows, dtype=np.float64).reshape(len(rows), 21)
-    return Figures(table[:, 0].astype(np.int64), *(table[:, i].copy() for i in range(1, 13)), look=table[:, 13:].copy())
+    columns = [np.ascontiguousarray(column) for column in table[:, 1:13].T]
+    return Figures(table[:, 0].astype(np.int64), *columns, look=table[:, 13:])  # type: ignore[misc]
 
 
 @lru_cache(maxsize=64)
@@ -315,11 +315,12 @@ def build_scene(domain: str, split: str, index: int, difficulty: Difficulty = DI
     flows = [main, (-main[0], -main[1])] + ([_direction(people_stream)] if people_stream.uniform() < 0.4 else [])
     crowd.fill(target, flows, people_stream.uniform(*kind.standing))
 
-    typical = target if not kind.places else (kind.people[0] + kind.people[1]) // 2
-    things.scatter((LOOKALIKE,), int(typical * thing_stream.uniform(*difficulty.lookalikes) / 10 + 0.5))
-    things.scatter(
-        (BOLLARD, GLOBE, SIGN, SACK, PLANT), int(typical * thing_stream.uniform(*difficulty.objects) / 10 + 0.5)
-    )
+    # a still image could not tell a look-alike from somebody who stands, so only video has them
+    typical = (kind.people[0] + kind.people[1]) // 2 if kind.places else target
+    scale = typical / 10 if kind.is_video else 0.0
+    things.scatter((LOOKALIKE,), int(scale * thing_stream.uniform(*difficulty.lookalikes) + 0.5))
+    count = int(typical * thing_stream.uniform(*difficulty.objects) / 10 + 0.5)
+    things.scatter((BOLLARD, GLOBE, SIGN, SACK, PLANT), count)
     return Scene(
         domain,
         split,

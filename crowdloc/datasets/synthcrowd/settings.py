@@ -18,7 +18,8 @@ class Difficulty:
     """What makes heads hard to find; pairs are the range from which a scene draws. Lengths in mini pixels.
 
     `lookalikes` and `objects` are per ten people: figures drawn like people that never move, and head-like objects.
-    `lost_blocks` is the share of 16 x 16 blocks that a frame loses to the codec (drawn anew in each frame).
+    `lost_blocks` is the share of 16 x 16 blocks that a frame loses to the codec (drawn anew in each frame). Still
+    images have no look-alikes and lose no blocks: nothing could tell what is there.
     """
 
     lookalikes: tuple[float, float] = (1.5, 4.0)
@@ -51,6 +52,17 @@ class Domain:
     standing: tuple[float, float]
     min_gap: float
     places: int = 0
+
+    @property
+    def is_video(self) -> bool:
+        """Whether scenes have neighbouring frames."""
+        return self.frames["train"] > 1
+
+    def scene_name(self, index: int) -> str:
+        """Folder name of a video, unique inside its split."""
+        if self.places:
+            return f"place{index % self.places:02d}-video{index // self.places}"
+        return f"scene{index:03d}"
 
 
 DOMAINS = {

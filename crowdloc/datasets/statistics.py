@@ -1,0 +1,68 @@
+"""How crowded, how large and how close: distributions of counts, head sizes and distances of any data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crowdloc.datasets.base import ClipDataset, Frame
+from crowdloc.datasets.images import image_size
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _scale(frame: Frame, height: float | None) -> float:
+    """Factor from the frame's pixels to those of an image `height` pixels high."""
+    return 1.0 if height is None else height / image_size(frame.path)[1]
+
+
+def heads_per_frame(dataset: ClipDataset) -> np.ndarray:
+    """Annotated heads of every frame, (len(dataset),) int64."""
+    return np.array([len(frame.points) for frame in dataset.frames], dtype=np.int64)
+
+
+def box_sizes(dataset: ClipDataset, *, height: float | None = None) -> np.ndarray:
+    """Square root of the area of every box, in pixels, or in pixels of images scaled to `height`; (n,) float64.
+
+    Empty where a set has no boxes.
+    """
+    sizes = []
+    for frame in dataset.frames:
+        if frame.boxes is not None and len(frame.boxes):
+            sides = np.maximum(frame.boxes[:, 2:] - frame.boxes[:, :2], 0.0)
+            sizes.append(np.sqrt(sides.prod(axis=1)) * _scale(frame, height))
+    return np.concatenate(sizes) if sizes else np.zeros(0)
+
+
+def nearest_distances(dataset: ClipDataset, *, height: float | None = None) -> np.ndarray:
+    """Distance from every head to the nearest other head of its frame, in pixels (scaled to `height`); (n,) float64.
+
+    Frames with fewer than two heads give none.
+    """
+    from scipy.spatial import cKDTree
+
+    found = []
+    for frame in dataset.frames:
+        if len(frame.points) > 1:
+            found.append(cKDTree(frame.points).query(frame.points, k=2)[0][:, 1] * _scale(frame, height))
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def summarise(dataset: ClipDataset, *, height: float | None = None) -> pd.DataFrame:
+    """Number, mean and quantiles of counts, box sizes and nearest distances; index: the quantity."""
+    import pandas as pd
+
+    quantities = {
+        "heads per frame": heads_per_frame(dataset),
+        "box size": box_sizes(dataset, height=height),
+        "nearest head": nearest_distances(dataset, height=height),
+    }
+    rows = {
+        name: pd.Series(values, dtype=float).describe(percentiles=[0.05, 0.25, 0.5, 0.75, 0.95])
+        for name, values in quantities.items()
+    }
+    table = pd.DataFrame(rows).T.drop(columns="std")
+    table["count"] = table["count"].astype(int)
+    return table
