@@ -42,28 +42,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
 
 
-def _call(module: str, function: str, *arguments: Any, **options: Any) -> Any:
-    return getattr(import_module(module), function)(*arguments, **options)
-
-
 def _list(o: argparse.Namespace) -> None:
-    print(_call("crowdloc.experiments", "list_experiments").to_string(index=False))
+    from crowdloc import paths, runs
+    from crowdloc.experiments import all_experiments
+
+    for experiment in all_experiments():
+        state = ["stored"] if runs.is_stored(experiment) else []
+        state += ["weights"] if (paths.RESULTS / experiment.id / runs.WEIGHTS).is_file() else []
+        state += ["made here"] if (paths.BUILD / "experiments" / experiment.id / runs.METRICS).is_file() else []
+        print(f"{experiment.id:<40}  {', '.join(state) or 'not measured'}")
 
 
 def _run(o: argparse.Namespace) -> int:
     if o.notebook == "all":
+        from crowdloc import graph
+
         if o.parameter or o.out:
             raise CrowdlocError("run all takes neither --parameter nor --out: name one notebook")
-        return int(_call("crowdloc.graph", "run", o.source or "weights", o.data_root, o.cores, o.snakemake))
-    from crowdloc import notebooks
+        return graph.run(o.source or "weights", o.data_root, o.cores, o.snakemake)
+    from crowdloc import notebooks, paths
 
     given = {name: notebooks.literal(value) for name, value in o.parameter}
     if o.source:
         given["source"] = o.source
     if o.data_root:
-        from crowdloc.paths import require_data_root
-
-        given["data_root"] = str(require_data_root(o.data_root).resolve())
+        given["data_root"] = str(paths.require_data_root(o.data_root).resolve())
     print(notebooks.run(notebooks.find(o.notebook), given, o.out))
     return 0
 
@@ -75,48 +78,78 @@ def _refresh(o: argparse.Namespace) -> None:
         print(f"{path.name}: {'changed' if notebooks.refresh(path) else 'unchanged'}", flush=True)
 
 
-def _check(o: argparse.Namespace) -> int:
-    return 0 if _call("crowdloc.results", "check", data_root=o.data_root) in (None, True) else 1
+def _check(o: argparse.Namespace) -> None:
+    from crowdloc import paths, results
+
+    print(results.check(paths.data_root(o.data_root)).to_string(index=False))
+
+
+def _report(o: argparse.Namespace) -> None:
+    from crowdloc import results
+
+    print(results.report())
 
 
 def _train(o: argparse.Namespace) -> None:
+    from crowdloc import paths, runs
+    from crowdloc.experiments import get_experiment
     from crowdloc.locking import locked
-    from crowdloc.paths import BUILD
 
-    out = o.out or BUILD / "experiments" / o.id
-    with locked(Path(out) / ".lock", f"training of {o.id}"):
-        _call("crowdloc.experiments", "train", o.id, out=Path(out), data_root=o.data_root)
+    experiment = get_experiment(o.id)
+    out = o.out or paths.BUILD / "experiments" / experiment.id
+    with locked(out / ".lock", f"training of {experiment.id}"):
+        print(runs.train(experiment, out=out, root=o.data_root))
 
 
 def _evaluate(o: argparse.Namespace) -> None:
-    from crowdloc.paths import BUILD
+    from crowdloc import runs
+    from crowdloc.experiments import get_experiment
 
-    out = o.out or BUILD / "evaluations" / f"{o.id}.json"
-    _call("crowdloc.experiments", "evaluate_stored_weights", o.id, out=Path(out), data_root=o.data_root)
+    runs.evaluate_stored_weights(get_experiment(o.id), out=o.out, root=o.data_root)
+
+
+def _promote(o: argparse.Namespace) -> None:
+    from crowdloc import runs
+    from crowdloc.experiments import get_experiment
+
+    print(runs.promote(get_experiment(o.id)))
 
 
 def _locate(o: argparse.Namespace) -> None:
-    points = _call("crowdloc", "locate", o.image_folder_or_video, weights=o.weights)
-    if o.out:
-        from crowdloc.paths import atomic_write
+    from crowdloc.paths import atomic_write
 
-        with atomic_write(o.out) as temporary:
-            points.to_csv(temporary, index=False)
-    else:
+    points = import_module("crowdloc").locate(o.image_folder_or_video, weights=o.weights)
+    if not o.out:
         points.to_csv(sys.stdout, index=False)
+        return
+    with atomic_write(o.out) as temporary:
+        points.to_csv(temporary, index=False)
 
 
 def _generate(o: argparse.Namespace) -> None:
-    from crowdloc.paths import BUILD
+    from crowdloc.datasets.synthcrowd import store
 
-    out = o.out or BUILD / "data" / "synthcrowd"
-    _call("crowdloc.datasets.synthcrowd", "generate", preset=o.preset, out=Path(out))
+    out = o.out or store.default_root()
+    store.generate(out, preset=o.preset)
+    print(out)
+
+
+def _verify(o: argparse.Namespace) -> int:
+    from crowdloc.datasets.verification import verify
+
+    report = verify(o.name, o.data_root)
+    print(report)
+    return report.exit_code
+
+
+def _info(o: argparse.Namespace) -> None:
+    from crowdloc.datasets.catalog import info
+
+    print(info(o.name))
 
 
 def _parser() -> _Parser:
-    parser = _Parser(
-        prog="crowdloc", description="Companion of GNANet: rerun, check and use everything of the paper."
-    )
+    parser = _Parser(prog="crowdloc", description="Companion of GNANet: rerun, check and use everything of the paper.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(name: str, call: Any, help: str, to: Any = commands) -> argparse.ArgumentParser:
@@ -130,14 +163,10 @@ def _parser() -> _Parser:
     add("list", _list, "experiments: id, data, preset and what is stored of each")
 
     run = add("run", _run, "execute one notebook, or all with what they need, into build/notebooks")
-    run.add_argument(
-        "notebook", metavar="NOTEBOOK|all", help="path, name or number; all: the whole reproduction"
-    )
+    run.add_argument("notebook", metavar="NOTEBOOK|all", help="path, name or number; all: the whole reproduction")
     run.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     run.add_argument("--source", choices=("stored", "weights", "train"), help="all: weights unless given")
-    run.add_argument(
-        "--cores", type=_positive, metavar="N", help="cores that `all` may use (default: every one)"
-    )
+    run.add_argument("--cores", type=_positive, metavar="N", help="cores that `all` may use (default: every one)")
     run.add_argument("--out", type=Path, metavar="FILE", help="where the executed notebook goes")
     run.add_argument("--snakemake", nargs=argparse.REMAINDER, default=[], metavar="OPTION",
                      help="the rest of the line goes to Snakemake: --executor slurm --jobs 20")  # fmt: skip
@@ -145,11 +174,7 @@ def _parser() -> _Parser:
 
     data_root(add("check", _check, "recompute every stored metric from its stored evidence"))
 
-    promote = add(
-        "promote",
-        lambda o: _call("crowdloc.experiments", "promote", o.id),
-        "move a run from build/ to results/",
-    )
+    promote = add("promote", _promote, "copy a finished run from build/ into results/")
     promote.add_argument("id", metavar="ID")
 
     train = add("train", _train, "train an experiment; an interrupted one goes on where it stopped")
@@ -170,24 +195,17 @@ def _parser() -> _Parser:
     generate.add_argument("name", choices=("synthcrowd",))
     generate.add_argument("--preset", choices=("mini", "paper"), default="mini")
     generate.add_argument("--out", type=Path, metavar="FOLDER", help="default: build/data/synthcrowd")
-    verify = add("verify", lambda o: _print(_call("crowdloc.datasets", "verify", o.name, root=o.data_root)),
-                 "check that a data set is complete and well formed", kinds)  # fmt: skip
+    verify = add("verify", _verify, "read all of a real data set and compare it with what is published", kinds)
     verify.add_argument("name", metavar="NAME")
     data_root(verify)
-    info = add("info", lambda o: _print(_call("crowdloc.datasets", "info", o.name)),
-               "where a data set comes from and the layout that is expected", kinds)  # fmt: skip
+    info = add("info", _info, "where to get the real data sets, their terms, the folders expected", kinds)
     info.add_argument("name", metavar="NAME", nargs="?")
 
-    add("report", lambda o: _call("crowdloc.results", "report"), "the summary table of the last run")
+    add("report", _report, "the summary table of the last run")
 
     refresh = add("refresh", _refresh, "for authors: execute notebooks in place (all if none is named)")
     refresh.add_argument("notebook", nargs="*", metavar="NOTEBOOK")
     return parser
-
-
-def _print(text: Any) -> None:
-    if text is not None:
-        print(text)
 
 
 def _positive(text: str) -> int:

@@ -16,8 +16,8 @@ from crowdloc.errors import CrowdlocError
 
 SOURCES = ("stored", "weights", "train")
 # Files of the package that cannot change what a network predicts; every other may, also what is added later.
-_NOT_MODEL = {"__main__.py", "bounds.py", "cli.py", "environment.py", "figures.py", "graph.py", "locking.py",
-              "notebooks.py", "paper.py", "results.py"}  # fmt: skip
+_NOT_MODEL = {"__main__.py", "bootstrap.py", "bounds.py", "cli.py", "environment.py", "figures.py", "graph.py"}
+_NOT_MODEL |= {"locking.py", "notebooks.py", "paper.py", "results.py"}
 # On 2 cores, for the estimate at the start.
 _SECONDS = {"data": 30, "evaluate": 40, "train": 200, "notebook": 20}
 
@@ -100,7 +100,7 @@ def generated(id: str) -> list[str]:
 
 def data_key() -> str:
     """Changes when SynthCrowd may."""
-    return digest(paths.PACKAGE / "datasets")
+    return digest(paths.PACKAGE / "datasets" / "synthcrowd")
 
 
 def experiment_key(id: str, source: str, root: Path | None) -> str:
@@ -146,7 +146,18 @@ def run(source: str, data_root: str | None, cores: int | None, extra: Iterable[s
         locking.lead()
         # Jobs and kernels start elsewhere and must import this very package.
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")]))
-        options = ["--snakefile", str(snakefile), "--cores", str(cores), "--nolock", "--rerun-incomplete"]
+        if not sys.stderr.isatty():
+            os.environ.setdefault("TQDM_MININTERVAL", "10")  # a log needs no moving bars
+        options = [
+            "--snakefile",
+            str(snakefile),
+            "--directory",
+            str(paths.BUILD),
+            "--cores",
+            str(cores),
+            "--nolock",
+            "--rerun-incomplete",
+        ]
         options += ["--rerun-triggers", "params", "input", "code", "--keep-going"]
         options += ["--quiet", "rules", "host", "reason", *extra]
         options += ["--config", f"source={source}", *([f"data_root={todo.root}"] if todo.root else [])]

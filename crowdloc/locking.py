@@ -17,9 +17,7 @@ from pathlib import Path
 
 from crowdloc.errors import CrowdlocError
 
-LEADER = (
-    "CROWDLOC_LEADER"  # environment variable of jobs: machine and process whose end they must not survive
-)
+LEADER = "CROWDLOC_LEADER"  # environment variable of jobs: machine and process whose end they must not survive
 _POLL_SECONDS = 0.5
 
 
@@ -54,9 +52,7 @@ def _birth(pid: int) -> str | None:
     """What tells a process from a later one with its number; None when it has ended (zombies have)."""
     try:
         os.kill(pid, 0)
-        fields = (
-            Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-        )
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except PermissionError:
         return ""
     except ProcessLookupError:

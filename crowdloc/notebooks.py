@@ -34,9 +34,7 @@ def find(name: str) -> Path:
     found = [p for p in numbered() if p.stem == name or (name.isdigit() and int(p.stem[:2]) == int(name))]
     if len(found) != 1:
         known = ", ".join(p.stem[:2] for p in numbered()) or "none"
-        raise CrowdlocError(
-            f"no notebook {name!r} in {paths.NOTEBOOKS}: give a path, a name or a number ({known})"
-        )
+        raise CrowdlocError(f"no notebook {name!r} in {paths.NOTEBOOKS}: give a path, a name or a number ({known})")
     return found[0]
 
 
@@ -71,7 +69,7 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> None:
         default = known[name]
         if default is not None and value is not None and type(value) is not type(default):
             raise CrowdlocError(
-                f"{path.name}: parameter {name}={value!r} must be a {type(default).__name__} like {default!r}"
+                f"{path.name}: parameter {name}={value!r} must be of type {type(default).__name__} like {default!r}"
             )
 
 
@@ -88,9 +86,7 @@ def run(path: Path, given: Mapping[str, Any], out: Path | None = None) -> Path:
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     start = time.monotonic()
-    print(
-        f"{path.stem}: running" + "".join(f" {k}={v}" for k, v in given.items() if v is not None), flush=True
-    )
+    print(f"{path.stem}: running" + "".join(f" {k}={v}" for k, v in given.items() if v is not None), flush=True)
     with paths.atomic_write(target) as temporary:
         try:
             papermill.execute_notebook(
@@ -107,13 +103,9 @@ def run(path: Path, given: Mapping[str, Any], out: Path | None = None) -> Path:
         except papermill.PapermillExecutionError as error:
             temporary.rename(failed)
             reason = f"{error.ename}: {' '.join(str(error.evalue).split())}"
-            raise CrowdlocError(
-                f"{path.name}, code cell {error.exec_count}: {reason} (see {failed})"
-            ) from None
+            raise CrowdlocError(f"{path.name}, code cell {error.exec_count}: {reason} (see {failed})") from None
         except Exception as error:
-            raise CrowdlocError(
-                f"{path.name}: {_first_line(error)}; run it again, or open it in JupyterLab"
-            ) from error
+            raise CrowdlocError(f"{path.name}: {_first_line(error)}; run it again, or open it in JupyterLab") from error
     print(f"{path.stem}: done in {time.monotonic() - start:.0f} s", flush=True)
     return target
 
@@ -138,9 +130,7 @@ def refresh(path: Path) -> bool:
     try:
         client.execute()
     except CellExecutionError as error:
-        raise CrowdlocError(
-            f"{path.name}: {error.ename}: {' '.join(error.evalue.split())}; left as it was"
-        ) from None
+        raise CrowdlocError(f"{path.name}: {error.ename}: {' '.join(error.evalue.split())}; left as it was") from None
     clean(notebook)
     after = nbformat.writes(notebook) + "\n"
     if after == before:
