@@ -2,4 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+
 __version__ = "0.1.0"
+
+
+def locate(source: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
+    """Heads in an image, folder or video: frame, x, y, score; see `crowdloc.locating.locate` for the options."""
+    from crowdloc.locating import locate
+
+    return locate(source, **options)

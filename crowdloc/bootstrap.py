@@ -24,7 +24,7 @@ class Difference:
     high: float
 
     def verdict(self, relation: str = "better") -> str:
-        """"holds", "does not hold" or "inconclusive" for the claim that left is `relation` ("better", "similar") to right."""
+        """ "holds", "does not hold" or "inconclusive" for the claim that left is `relation` ("better", "similar") to right."""
         if relation == "similar":
             if -MARGIN < self.low and self.high < MARGIN:
                 return "holds"

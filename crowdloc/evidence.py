@@ -42,9 +42,7 @@ class Evidence:
     def localization(self) -> dict[str, dict[str, float]]:
         """{"5": {"AP.50": …, …, "mAR": …}, "20": …, "40": …}."""
         return {
-            str(sigma): scores_from_matches(
-                self.scores, [image[row] for image in self.flags], self.heads.tolist()
-            )
+            str(sigma): scores_from_matches(self.scores, [image[row] for image in self.flags], self.heads.tolist())
             for row, sigma in enumerate(SIGMAS)
         }
 
@@ -138,9 +136,7 @@ def read_predictions(folder: Path) -> dict[str, tuple[Detections, NDArray[np.flo
     points = np.stack([columns["x"], columns["y"]], axis=1).astype(np.float64)
     scores = columns["score"].astype(np.float64)
     names, first = np.unique(columns["image"].astype(str), return_index=True)
-    parts = dict(
-        zip(names[np.argsort(first)], np.split(np.arange(len(points)), np.sort(first)[1:]), strict=True)
-    )
+    parts = dict(zip(names[np.argsort(first)], np.split(np.arange(len(points)), np.sort(first)[1:]), strict=True))
     result = {}
     for image, _, _ in _read_images(folder):
         rows = parts.get(image, np.zeros(0, dtype=np.int64))
@@ -169,9 +165,7 @@ def read_evidence(folder: Path, *, scale: float) -> Evidence:
     heads = np.array([number for _, _, number in images])
     if (folder / PREDICTIONS).exists():
         found = read_predictions(folder)
-        order, flags = match_images(
-            [found[n][0] for n in names], [found[n][1] for n in names], SIGMAS, scale=scale
-        )
+        order, flags = match_images([found[n][0] for n in names], [found[n][1] for n in names], SIGMAS, scale=scale)
         if [len(found[n][1]) for n in names] != heads.tolist():
             raise CrowdlocError(f"{folder / PREDICTIONS} and {IMAGES} disagree about the heads: restore both")
         scores = [found[n][0].scores[by_score] for n, by_score in zip(names, order, strict=True)]

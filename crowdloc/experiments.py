@@ -45,7 +45,7 @@ class Recipe:
 
 RECIPES = {
     "synthcrowd-mini": Recipe(steps=300, batch_size=4, learning_rates={"raznet": 2e-3, "gnanet": 2e-3}),
-    "mall-mini": Recipe(steps=600, batch_size=4, learning_rates={"raznet": 2e-3, "gnanet": 2e-3}),
+    "mall-mini": Recipe(steps=500, batch_size=4, learning_rates={"raznet": 2e-3, "gnanet": 2e-3}),
 }
 
 
@@ -74,13 +74,12 @@ class Experiment:
 
     @property
     def recipe(self) -> Preset:
-        """The preset with this data set's frozen choices."""
+        """The preset with what was chosen for this data set; models without a searched rate use GNANet's."""
         preset, chosen = get_preset(self.preset), RECIPES.get(self.group)
         if chosen is None:
             return preset
-        return preset.with_options(
-            steps=chosen.steps, batch_size=chosen.batch_size, learning_rate=chosen.learning_rates[self.model]
-        )
+        rate = chosen.learning_rates.get(self.model, chosen.learning_rates["gnanet"])
+        return preset.with_options(steps=chosen.steps, batch_size=chosen.batch_size, learning_rate=rate)
 
     def load(self, split: str, root: str | Path | None = None) -> ClipDataset:
         """The split's clips, as long as the model looks at."""

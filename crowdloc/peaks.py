@@ -58,18 +58,14 @@ def find_peaks(
     highest = ndimage.maximum_filter(values, size=3, mode="constant", cval=-np.inf)
     candidates = values == highest
     # A pixel beside a candidate with the same value that itself touches something higher unmasks a shoulder.
-    shoulder = ndimage.maximum_filter(
-        np.where(candidates, -np.inf, values), size=3, mode="constant", cval=-np.inf
-    )
+    shoulder = ndimage.maximum_filter(np.where(candidates, -np.inf, values), size=3, mode="constant", cval=-np.inf)
     labels, number = ndimage.label(candidates & (values >= floor), structure=np.ones((3, 3)))
     if number == 0:
         return Detections(np.zeros((0, 2)), np.zeros(0))
     ys, xs = np.nonzero(labels)
     component = labels[ys, xs] - 1
     size = np.bincount(component, minlength=number)
-    centroid = np.stack(
-        [np.bincount(component, weights=a, minlength=number) / size for a in (xs, ys)], axis=1
-    )
+    centroid = np.stack([np.bincount(component, weights=a, minlength=number) / size for a in (xs, ys)], axis=1)
     score = np.zeros(number)
     score[component] = values[ys, xs]
     is_peak = np.bincount(component, weights=shoulder[ys, xs] == values[ys, xs], minlength=number) == 0
@@ -87,9 +83,7 @@ def _parabola_offsets(values: NDArray[np.float32], peaks: NDArray[np.int64]) -> 
     offsets = np.zeros((len(peaks), 2))
     x, y = peaks.T
     centre = values[y, x].astype(np.float64)
-    for axis, (dx, dy, inside) in enumerate(
-        ((1, 0, (x > 0) & (x < width - 1)), (0, 1, (y > 0) & (y < height - 1)))
-    ):
+    for axis, (dx, dy, inside) in enumerate(((1, 0, (x > 0) & (x < width - 1)), (0, 1, (y > 0) & (y < height - 1)))):
         before = values[(y - dy).clip(0), (x - dx).clip(0)].astype(np.float64)
         after = values[(y + dy).clip(max=height - 1), (x + dx).clip(max=width - 1)].astype(np.float64)
         curvature = before - 2 * centre + after

@@ -100,7 +100,7 @@ def compare(
 
 
 def verdict(difference: float, source: str) -> str:
-    """"reproduced" within the depth's tolerance, else "differs"; "not measured" without a number."""
+    """ "reproduced" within the depth's tolerance, else "differs"; "not measured" without a number."""
     if np.isnan(difference):
         return NOT_MEASURED
     return "reproduced" if abs(difference) <= TOLERANCE[source] else "differs"
@@ -139,9 +139,7 @@ def counting_table(data: str, preset: str, models: Sequence[str]) -> pd.DataFram
 
 def evidence_of(data: str, preset: str, model: str) -> list[Evidence]:
     """Stored evidence of every seed."""
-    return [
-        read_evidence(RESULTS / e.id, scale=sigma_scale(e.group)) for e in _stored(data, preset, model)
-    ]
+    return [read_evidence(RESULTS / e.id, scale=sigma_scale(e.group)) for e in _stored(data, preset, model)]
 
 
 def difference(data: str, preset: str, left: str, right: str, **options: Any) -> Difference:
@@ -202,7 +200,11 @@ def report() -> str:
     table = pd.DataFrame(lines)
     made = sorted((BUILD / "notebooks").glob("*.ipynb"))
     where = "\n".join(f"  {_relative(path)}" for path in made) or "  none yet"
-    shown = table.to_string(index=False, float_format="{:.3f}".format, na_rep=NOT_MEASURED) if lines else "nothing evaluated"
+    shown = (
+        table.to_string(index=False, float_format="{:.3f}".format, na_rep=NOT_MEASURED)
+        if lines
+        else "nothing evaluated"
+    )
     return f"{shown}\n\nexecuted notebooks:\n{where}"
 
 

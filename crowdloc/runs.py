@@ -95,15 +95,19 @@ def _convergence(
     }
 
 
-def stored_model(experiment: Experiment, path: Path | None = None) -> Localizer:
-    """The network of an experiment with its stored weights."""
+def untrained(experiment: Experiment) -> Localizer:
+    """The network of an experiment, its weights still to be filled in."""
     recipe = experiment.recipe
-    model = build_model(
-        experiment.model, width=recipe.width, norm=recipe.norm, **{**recipe.model, **experiment.options}
-    )
+    options = {**recipe.model, **experiment.options}
+    model = build_model(experiment.model, width=recipe.width, norm=recipe.norm, **options)
     if hasattr(model, "run_seed"):
         model.run_seed = experiment.seed
-    return load_weights(path or RESULTS / experiment.id / WEIGHTS, model)
+    return model
+
+
+def stored_model(experiment: Experiment, path: Path | None = None) -> Localizer:
+    """The network of an experiment with its stored weights."""
+    return load_weights(path or RESULTS / experiment.id / WEIGHTS, untrained(experiment))
 
 
 def stored_metrics(experiment: Experiment) -> dict[str, Any]:
@@ -166,9 +170,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise CrowdlocError(
-            f"{path} not found: restore it from version control, or train and promote"
-        ) from None
+        raise CrowdlocError(f"{path} not found: restore it from version control, or train and promote") from None
     except json.JSONDecodeError as error:
         raise CrowdlocError(
             f"{path} is not valid JSON (line {error.lineno}): restore it from version control"

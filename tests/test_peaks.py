@@ -91,7 +91,11 @@ def test_bad_maps_are_refused():
         find_peaks(np.zeros((1, 4, 4), np.float32))
 
 
-@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.sampled_from([0, 0.25, 0.5, 1])))
+@given(
+    hnp.arrays(
+        np.float32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.sampled_from([0, 0.25, 0.5, 1])
+    )
+)
 def test_properties_of_detections(values):
     found = find_peaks(values)
     height, width = values.shape

@@ -64,9 +64,7 @@ def load_pretrained(backbone: VGG16Frontend, source: str | os.PathLike[str] | No
     if source is None:
         return "backbone: random initialisation"
     if backbone.out_channels != 512 or any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules()):
-        raise CrowdlocError(
-            "pretrained VGG16 weights fit only width=1.0 and norm='none': change the preset or weights"
-        )
+        raise CrowdlocError("pretrained VGG16 weights fit only width=1.0 and norm='none': change the preset or weights")
     wanted = backbone.state_dict()
     if source == "imagenet":
         from torchvision.models import VGG16_Weights

@@ -87,9 +87,7 @@ class GNANet(Localizer):
         self.scene_gna = GaussianNeighborAttention(**options)
         self.keyframe_gna = GaussianNeighborAttention(**options) if keyframe else None
         self.temporal_gna = GaussianNeighborAttention(**options) if temporal else None
-        self.fusion = (
-            Fusion(self.channels, keyframe + temporal, kind=fusion) if keyframe or temporal else None
-        )
+        self.fusion = Fusion(self.channels, keyframe + temporal, kind=fusion) if keyframe or temporal else None
 
     def scene_context(self, features: Tensor, step: int | None = None) -> Tensor:
         """Scene modelling (§IV-B2): (B, T, C, H, W) -> M (B, C, H, W)."""

@@ -14,9 +14,7 @@ def conv_block(
 ) -> Iterator[nn.Module]:
     """Size-preserving convolution, optional batch norm, ReLU."""
     padding = dilation * (kernel - 1) // 2
-    yield nn.Conv2d(
-        in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=norm == "none"
-    )
+    yield nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=norm == "none")
     if norm == "batch":
         yield nn.BatchNorm2d(out_channels)
     yield nn.ReLU(inplace=True)
