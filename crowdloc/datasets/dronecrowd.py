@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from crowdloc.datasets.base import Frame
-from crowdloc.datasets.files import choose, find_folder, load_mat, natural, variable
+from crowdloc.datasets.files import choose, find_folder, natural
+from crowdloc.datasets.matlab import load_mat, variable
 from crowdloc.datasets.reading import Listing
 from crowdloc.datasets.shanghaitech import read_image_info
 from crowdloc.errors import CrowdlocError

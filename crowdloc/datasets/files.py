@@ -32,9 +32,10 @@ def find_folder(root: Path, names: Sequence[str], contains: Sequence[str], what:
     )
 
 
-def natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key that puts IMG_2 before IMG_10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.findall(r"\d+|\D+", path.name)]
+def natural(path: Path) -> list[tuple[bool, int, str]]:
+    """Sort key that puts IMG_2 before IMG_10, and numbers before words."""
+    parts = re.findall(r"\d+|\D+", path.name)
+    return [(False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts]
 
 
 def listed(folder: Path, pattern: str, what: str) -> list[Path]:
@@ -51,46 +52,6 @@ def read_text(path: Path) -> str:
         return path.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise CrowdlocError(f"annotation {path} cannot be read ({error.strerror}): restore the official file") from None
-
-
-def load_mat(path: Path) -> dict[str, Any]:
-    """The variables of a MATLAB file as scipy reads them; of a v7.3 file only those that are arrays."""
-    from scipy.io import loadmat
-
-    try:
-        return loadmat(path, appendmat=False)
-    except OSError as error:
-        raise CrowdlocError(f"annotation {path} cannot be read ({error.strerror}): restore the official file") from None
-    except NotImplementedError:
-        return _load_hdf5(path)
-    except Exception as error:  # scipy raises a dozen kinds of exception for damaged files
-        raise _no_mat(path, error) from None
-
-
-def _no_mat(path: Path, error: Exception) -> CrowdlocError:
-    return CrowdlocError(f"annotation {path} is no .mat file ({type(error).__name__}): restore the official file")
-
-
-def _load_hdf5(path: Path) -> dict[str, Any]:
-    """MATLAB v7.3 is HDF5 with the axes reversed."""
-    try:
-        import h5py
-    except ImportError:
-        raise CrowdlocError(f"annotation {path} is a MATLAB v7.3 file: pip install h5py to read it") from None
-    try:
-        with h5py.File(path) as file:
-            return {key: np.asarray(value).T for key, value in file.items() if hasattr(value, "shape")}
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise _no_mat(path, error) from None
-
-
-def variable(content: dict[str, Any], path: Path, *names: str) -> Any:
-    """The first of the variables `names` in what `load_mat` read from `path`."""
-    for name in names:
-        if name in content:
-            return content[name]
-    found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
-    raise CrowdlocError(f"annotation {path} has no variable '{names[0]}' (found: {found}): restore the official file")
 
 
 def xy(values: Any, path: Path, where: str = "") -> np.ndarray:

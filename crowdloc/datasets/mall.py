@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from crowdloc.datasets.base import Frame
-from crowdloc.datasets.files import find_folder, load_mat, variable, xy
+from crowdloc.datasets.files import find_folder, xy
+from crowdloc.datasets.matlab import load_mat, variable
 from crowdloc.datasets.reading import Listing
 from crowdloc.errors import CrowdlocError
 
@@ -36,7 +37,7 @@ def scan(root: Path, split: str) -> Listing:
         for number in range(first, min(last, len(cells)) + 1):
             where = f", frame {number}"
             try:
-                values, count = cells[number - 1]["loc"][0, 0], int(counts[number - 1])
+                values, count = cells[number - 1]["loc"], int(counts[number - 1])
             except (IndexError, KeyError, TypeError, ValueError):
                 raise CrowdlocError(
                     f"annotation {path}{where}: no 'loc' or no count: restore the official file"
@@ -58,6 +59,6 @@ def scan(root: Path, split: str) -> Listing:
 def read_mask(path: Path) -> np.ndarray:
     """The bool mask (h, w) of a file with a `roi` structure (Mall, UCSD)."""
     try:
-        return np.array(variable(load_mat(path), path, "roi")["mask"][0, 0], dtype=bool)
+        return np.array(variable(load_mat(path), path, "roi")["mask"], dtype=bool)
     except (IndexError, KeyError, TypeError, ValueError):
         raise CrowdlocError(f"annotation {path}: roi has no 'mask': restore the official file") from None

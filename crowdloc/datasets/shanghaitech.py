@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from crowdloc.datasets.base import Frame
-from crowdloc.datasets.files import find_folder, load_mat, natural, variable, xy
+from crowdloc.datasets.files import find_folder, natural, xy
+from crowdloc.datasets.matlab import load_mat, variable
 from crowdloc.datasets.reading import Listing, hold_out
 from crowdloc.errors import CrowdlocError
 
@@ -53,7 +54,7 @@ def _read(image: Path, path: Path, half: str) -> list[Frame]:
 def read_image_info(path: Path) -> np.ndarray:
     """`location` (n, 2) of a GT_*.mat, as it stands in the file; its `number` must agree with it."""
     try:
-        record = variable(load_mat(path), path, "image_info")[0, 0][0, 0]
+        record = variable(load_mat(path), path, "image_info")[0, 0]
         location, number = record["location"], int(np.ravel(record["number"])[0])
     except (IndexError, KeyError, TypeError, ValueError):
         raise CrowdlocError(

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from crowdloc.datasets.base import Frame
-from crowdloc.datasets.files import find_folder, load_mat, variable, xy
+from crowdloc.datasets.files import find_folder, xy
 from crowdloc.datasets.mall import read_mask
+from crowdloc.datasets.matlab import load_mat, variable
 from crowdloc.datasets.reading import Listing
 from crowdloc.errors import CrowdlocError
 
@@ -47,18 +48,19 @@ def _read(path: Path, scene: str, images: Path, split: str) -> list[Frame]:
     frames = []
     number = 0
     try:
-        if cells.dtype.names and "frame" in cells.dtype.names:  # a later release wraps the cell
-            cells = cells["frame"][0, 0]
+        if isinstance(cells, dict):  # a later release wraps the cell
+            cells = cells["frame"]
         for number, cell in enumerate(np.ravel(cells), start=1):
-            points = xy(cell["loc"][0, 0], path, f", frame {number}") - 1
-            ids = np.ravel(cell["id"][0, 0]).astype(np.int64) if "id" in cell.dtype.names else None
+            points = xy(cell["loc"], path, f", frame {number}") - 1
+            ids = np.ravel(cell["id"]).astype(np.int64) if "id" in cell else None
             if ids is not None and len(ids) != len(points):
                 raise ValueError
             name = f"{scene}_f{number:03d}"
             frames.append(Frame(name, scene, images / f"{name}.png", points, track_ids=ids))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         raise CrowdlocError(
-            f"annotation {path}, frame {number}: no field 'loc', or another number of ids: restore the official file"
+            f"annotation {path}{f', frame {number}' if number else ''}: no field 'loc', or another number of ids: "
+            "restore the official file"
         ) from None
     if scene == f"vidf1_33_{_TRAIN[-1]:03d}" and split in ("train", "val"):
         return frames[: _VAL_FROM - 1] if split == "train" else frames[_VAL_FROM - 1 :]

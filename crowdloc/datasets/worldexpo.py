@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from crowdloc.datasets.base import Frame
-from crowdloc.datasets.files import find_folder, listed, load_mat, variable, xy
+from crowdloc.datasets.files import find_folder, listed, xy
+from crowdloc.datasets.matlab import load_mat, variable
 from crowdloc.datasets.reading import Listing, hold_out
 
 
