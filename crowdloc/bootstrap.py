@@ -12,16 +12,18 @@ from crowdloc.evidence import Evidence
 from crowdloc.metrics import SIGMAS
 
 MARGIN = 0.005  # "similar" and "without hurting": the difference lies within ± this
+BLOCK = 20  # images of one unit where there are too few scenes
 _RECALLS = np.linspace(0.0, 1.0, 101)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Left minus right: the estimate over all scenes and seeds, and a 95 % bootstrap interval."""
+    """Left minus right: estimate over all scenes and seeds, 95 % bootstrap interval, two-sided p-value."""
 
     estimate: float
     low: float
     high: float
+    p_value: float = 1.0
 
     def verdict(self, relation: str = "better") -> str:
         """ "holds", "does not hold" or "inconclusive" for the claim that left is `relation` ("better", "similar") to right."""
@@ -47,7 +49,7 @@ def paired_difference(
 ) -> Difference:
     """Difference of a metric ("mAP" or "mAR") between two methods, one evidence per seed, same images in the same order.
 
-    Every replicate draws scenes with replacement, the same ones for both methods, then for each method its seeds with
+    Every replicate draws scenes with replacement, the same for both methods, then each method's seeds with
     replacement; a drawn scene counts as often as it was drawn.
 
     Raises:
@@ -59,7 +61,8 @@ def paired_difference(
     if any(run.images != runs[0].images for run in runs):
         raise ValueError("left and right must hold the same images in the same order")
     random = np.random.Generator(np.random.Philox(seed))
-    scenes, scene_of_image = np.unique(runs[0].scenes, return_inverse=True)
+    unit_of_image = independent_units(runs[0].scenes)
+    units = int(unit_of_image.max()) + 1
     pooled = {id(run): _Pooled(run, SIGMAS.index(sigma)) for run in runs}
     everything = np.ones(len(runs[0].images))
 
@@ -73,11 +76,29 @@ def paired_difference(
     estimate = difference(everything, np.arange(len(left)), np.arange(len(right)))
     samples = []
     for _ in range(replicates):
-        times = np.bincount(random.integers(len(scenes), size=len(scenes)), minlength=len(scenes))
+        times = np.bincount(random.integers(units, size=units), minlength=units)
         seeds = [random.integers(len(side), size=len(side)) for side in (left, right)]
-        samples.append(difference(times[scene_of_image].astype(np.float64), *seeds))
+        samples.append(difference(times[unit_of_image].astype(np.float64), *seeds))
     low, high = np.percentile(samples, [2.5, 97.5])
-    return Difference(estimate, float(low), float(high))
+    # One replicate is added to either side, so that no p-value is 0.
+    tail = min(sum(s <= 0 for s in samples), sum(s >= 0 for s in samples))
+    return Difference(estimate, float(low), float(high), min(1.0, 2 * (tail + 1) / (replicates + 1)))
+
+
+def independent_units(scenes: Sequence[str]) -> NDArray[np.int64]:
+    """Number of the unit that each image belongs to: its scene, or with fewer than five scenes a stretch of its video.
+
+    Images of one scene resemble each other, so they are drawn together. In a single video, stretches of `BLOCK`
+    consecutive images stand for scenes: longer than most people stay, short enough that there are many.
+    """
+    names, scene = np.unique(scenes, return_inverse=True)
+    if len(names) >= 5:
+        return scene
+    place = np.zeros(len(scene), dtype=np.int64)
+    for number in range(len(names)):
+        members = scene == number
+        place[members] = np.arange(members.sum()) // BLOCK
+    return np.unique(np.stack([scene, place], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
 class _Pooled:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -97,8 +99,10 @@ def _train(o: argparse.Namespace) -> None:
 
     experiment = get_experiment(o.id)
     out = o.out or paths.BUILD / "experiments" / experiment.id
-    with locked(out / ".lock", f"training of {experiment.id}"):
-        print(runs.train(experiment, out=out, root=o.data_root))
+    # Further processes of the same training (`--devices`) are started by the first, which holds the lock.
+    first = "LOCAL_RANK" not in os.environ
+    with locked(out / ".lock", f"training of {experiment.id}") if first else nullcontext():
+        print(runs.train(experiment, out=out, root=o.data_root, devices=o.devices))
 
 
 def _evaluate(o: argparse.Namespace) -> None:
@@ -178,6 +182,9 @@ def _parser() -> _Parser:
     promote.add_argument("id", metavar="ID")
 
     train = add("train", _train, "train an experiment; an interrupted one goes on where it stopped")
+    train.add_argument(
+        "--devices", type=_positive, default="auto", metavar="N", help="processes or GPUs (default: auto)"
+    )
     evaluate = add("evaluate", _evaluate, "run an experiment's stored weights again on its test data")
     for command in (train, evaluate):
         command.add_argument("id", metavar="ID", help="see crowdloc list")

@@ -25,7 +25,7 @@ from crowdloc.peaks import Detections
 
 PREDICTIONS, MATCHES, IMAGES = "predictions.parquet", "matches.parquet", "images.csv"
 _FLAGS = [f"sigma{sigma}_t{round(100 * t)}" for sigma in SIGMAS for t in THRESHOLDS]
-_COUNTING_GRID = np.arange(0.05, 0.96, 0.01)
+_COUNTING_GRID = np.arange(5, 96) / 100
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Evidence:
     def best_counting_threshold(self) -> float:
         """The score threshold with the smallest MAE (the highest such); to be asked of validation images only."""
         errors = [counting_errors(self.counts(t), self.heads)["MAE"] for t in _COUNTING_GRID]
-        return round(float(_COUNTING_GRID[len(errors) - 1 - int(np.argmin(errors[::-1]))]), 2)
+        return float(_COUNTING_GRID[len(errors) - 1 - int(np.argmin(errors[::-1]))])
 
 
 def match(detections: Sequence[Detections], dataset: ClipDataset, *, scale: float) -> Evidence:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from crowdloc.evidence import Evidence
 from crowdloc.metrics import SIGMAS
+from crowdloc.results import LABELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PALETTE = dict(zip(("raznet", "gnanet", "truth", "other"), sns.color_palette("colorblind", 4), strict=True))
-LABELS = {"raznet": "RAZNet", "gnanet": "GNANet"}
 
 
 def style() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +11,23 @@ import numpy as np
 import pandas as pd
 
 from crowdloc import paper, runs
-from crowdloc.bootstrap import Difference, paired_difference
 from crowdloc.environment import digest
 from crowdloc.errors import CrowdlocError
 from crowdloc.evidence import Evidence, read_evidence
-from crowdloc.experiments import Experiment, all_experiments
+from crowdloc.experiments import RECIPES, Experiment, all_experiments, get_experiment
+from crowdloc.inference import predict
 from crowdloc.metrics import COLUMNS, SIGMAS, sigma_scale
 from crowdloc.paths import BUILD, NOTEBOOKS, RESULTS
+from crowdloc.training import LOG
 
 DEPTHS = ("stored", "weights", "train")
 NOT_MEASURED = "not measured"
-# Metrics from stored evidence are exact; another processor may move single detections; another training is another draw.
+# Stored evidence gives exact metrics; another processor may move single detections; another training is another draw.
 TOLERANCE = {"stored": 1e-9, "weights": 0.005, "train": 0.05}
 
-# Rows of the paper's localization tables and the model that stands for each.
-_ROWS = {
-    "II": {"RAZNet": "raznet", "GNANet": "gnanet"},
-    "III": {},
-    "IV": {},
-    "V": {},
-}
+LABELS = {"raznet": "RAZNet", "gnanet": "GNANet"}
+# Rows of the paper's localization tables and the model that stands for each; the others are not measured yet.
+_ROWS = {"II": {"RAZNet": "raznet", "GNANet": "gnanet"}}
 
 
 def measured(
@@ -83,20 +80,63 @@ def compare(
     difference is what the verdict judges. The paper's number was measured on other data and is shown, not judged.
     """
     printed = paper.table(table)
-    chosen = [e for e in all_experiments() if e.data == data and e.preset == preset]
-    by_model = {row: [e for e in chosen if e.model == model] for row, model in _ROWS[table].items()}
-    now = measured([e for group in by_model.values() for e in group], source=source, root=root, seed=seed)
+    models = {row: _ROWS[table].get(row) for row in printed["row"].unique()}
+    ours = _measured_cells(data, preset, models, source=source, root=root, seed=seed)
+    shown = printed.rename(columns={"row": "method", "value": "paper"})[["method", "sigma", "metric", "paper"]]
+    cells = shown.astype({"sigma": int}).merge(ours, on=["method", "sigma", "metric"], how="left")
+    return cells.fillna({"verdict": NOT_MEASURED})
+
+
+def compare_group(
+    data: str, preset: str, *, source: str = "stored", root: str | Path | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """`compare` for a group of experiments that no table of the paper corresponds to: the paper's column is empty."""
+    models = {LABELS[model]: model for model in RECIPES[f"{data}-{preset}"].learning_rates}
+    cells = _measured_cells(data, preset, models, source=source, root=root, seed=seed)
+    cells.insert(3, "paper", np.nan)
+    return cells
+
+
+def _measured_cells(data: str, preset: str, models: Mapping[str, str | None], **depth: Any) -> pd.DataFrame:
+    chosen = {method: _stored(data, preset, model) for method, model in models.items() if model}
+    now = measured([e for group in chosen.values() for e in group], **depth)
     rows = []
-    for cell in printed.itertuples():
-        group = [e for e in by_model.get(cell.method, []) if runs.is_stored(e) and e.id in now]
-        stored = _mean([runs.stored_metrics(e) for e in group], cell.sigma, cell.metric)
-        this = _mean([now[e.id] for e in group], cell.sigma, cell.metric)
-        rows.append(
-            {"method": cell.method, "sigma": cell.sigma, "metric": cell.metric, "paper": cell.value}
-            | {"stored": stored, "this run": this, "difference": this - stored}
-            | {"verdict": verdict(this - stored, source)}
-        )
-    return pd.DataFrame(rows)
+    for method, experiments in chosen.items():
+        group = [e for e in experiments if e.id in now]
+        for sigma, metric in itertools.product(SIGMAS, COLUMNS):
+            stored = _mean([runs.stored_metrics(e) for e in group], sigma, metric)
+            this = _mean([now[e.id] for e in group], sigma, metric)
+            rows.append(
+                {"method": method, "sigma": sigma, "metric": metric, "stored": stored, "this run": this}
+                | {"difference": this - stored, "verdict": verdict(this - stored, depth["source"])}
+            )
+    return pd.DataFrame(rows, columns=["method", "sigma", "metric", "stored", "this run", "difference", "verdict"])
+
+
+def as_text(cells: pd.DataFrame) -> str:
+    """`compare` as plain text: per method and σ a line of what the paper prints and, where measured, lines of ours."""
+    lines = []
+    for (method, sigma), group in cells.groupby(["method", "sigma"], sort=False):
+        rows = group.set_index("metric")
+        for kind in ("paper", "stored", "this run"):
+            values = rows[kind].reindex(list(COLUMNS))
+            if values.isna().all():
+                continue
+            lines.append({"method": method, "σ": sigma, "numbers": kind} | values.map("{:.3f}".format).to_dict())
+        if rows["this run"].isna().all():
+            lines.append({"method": method, "σ": sigma, "numbers": NOT_MEASURED} | dict.fromkeys(COLUMNS, "·"))
+    return pd.DataFrame(lines).to_string(index=False)
+
+
+def summary(cells: pd.DataFrame, source: str) -> str:
+    """How many cells agree with what is stored, and which do not."""
+    done = cells[cells["verdict"] != NOT_MEASURED]
+    good = int((done["verdict"] == "reproduced").sum())
+    text = f"{good}/{len(done)} measured cells agree with the stored values within {TOLERANCE[source]:g}"
+    text += f"; {len(cells) - len(done)} cells not measured"
+    for row in done[done["verdict"] != "reproduced"].itertuples(index=False):
+        text += f"\n  differs: {row.method} σ {row.sigma} {row.metric}: {row.difference:+.4f}"
+    return text
 
 
 def verdict(difference: float, source: str) -> str:
@@ -142,14 +182,44 @@ def evidence_of(data: str, preset: str, model: str) -> list[Evidence]:
     return [read_evidence(RESULTS / e.id, scale=sigma_scale(e.group)) for e in _stored(data, preset, model)]
 
 
-def difference(data: str, preset: str, left: str, right: str, **options: Any) -> Difference:
-    """Bootstrap difference left - right over stored scenes and seeds; options of `paired_difference`."""
-    return paired_difference(evidence_of(data, preset, left), evidence_of(data, preset, right), **options)
-
-
 def _stored(data: str, preset: str, model: str) -> list[Experiment]:
     chosen = [e for e in all_experiments() if (e.data, e.preset, e.model) == (data, preset, model)]
     return [e for e in chosen if runs.is_stored(e)]
+
+
+def training_logs(data: str, preset: str, models: Sequence[str]) -> dict[str, list[pd.DataFrame]]:
+    """Stored training logs by model, one frame per seed."""
+    return {m: [pd.read_csv(RESULTS / e.id / LOG) for e in _stored(data, preset, m)] for m in models}
+
+
+def counted(data: str, preset: str, models: Sequence[str]) -> dict[str, tuple[Evidence, float]]:
+    """Evidence and counting threshold of every model's first stored seed, as `figures.counts` takes them."""
+    found = {model: _stored(data, preset, model)[:1] for model in models}
+    return {
+        model: (read_evidence(RESULTS / e.id, scale=sigma_scale(e.group)), runs.stored_metrics(e)["counting_threshold"])
+        for model, first in found.items()
+        for e in first
+    }
+
+
+def examples(id: str, *, count: int = 4) -> dict[str, Any]:
+    """Validation frames of generated data with heads and counted predictions, as `figures.predictions` takes them."""
+    experiment = get_experiment(id)
+    if not experiment.source.generated:
+        raise CrowdlocError(f"{experiment.data} is a real data set: its frames are not to be shown in stored pictures")
+    validation = experiment.load("val")
+    some = validation.subset(range(0, len(validation), len(validation) // count)[:count])
+    threshold = runs.stored_metrics(experiment)["counting_threshold"]
+    found = predict(runs.stored_model(experiment), some, progress=False)
+    return {
+        "images": [some.image(i) for i in range(count)],
+        "heads": [frame.points for frame in some.frames],
+        "found": [points[scores >= threshold] for points, scores in found],
+        "titles": [
+            f"{frame.scene}: {len(frame.points)} heads, {(scores >= threshold).sum()} counted"
+            for frame, (_, scores) in zip(some.frames, found, strict=True)
+        ],
+    }
 
 
 def check(root: str | Path | None = None) -> pd.DataFrame:
@@ -191,12 +261,10 @@ def _same(path: Path, stored: Any, again: Any, tolerance: float, key: str = "") 
 def report() -> str:
     """The summary of a batch run: every measured cell of mAP at each σ, and where the executed notebooks are."""
     lines = []
-    for data in ("synthcrowd", "mall"):
-        for model, row in (("raznet", "RAZNet"), ("gnanet", "GNANet")):
-            for experiment in _stored(data, "mini", model):
-                path = BUILD / "evaluations" / f"{experiment.id}.json"
-                if path.is_file():
-                    lines.extend(_summary_rows(experiment, row, runs.read_json(path)))
+    for experiment in all_experiments():
+        path = BUILD / "evaluations" / f"{experiment.id}.json"
+        if path.is_file() and runs.is_stored(experiment):
+            lines.extend(_summary_rows(experiment, LABELS[experiment.model], runs.read_json(path)))
     table = pd.DataFrame(lines)
     made = sorted((BUILD / "notebooks").glob("*.ipynb"))
     where = "\n".join(f"  {_relative(path)}" for path in made) or "  none yet"
@@ -231,8 +299,3 @@ def _relative(path: Path) -> str:
         return path.relative_to(NOTEBOOKS.parent).as_posix()
     except ValueError:
         return str(path)
-
-
-def main_check(root: str | Path | None = None) -> None:
-    """`crowdloc check`."""
-    print(check(root).to_string(index=False), file=sys.stdout)

@@ -22,7 +22,7 @@ from crowdloc.metrics import sigma_scale
 from crowdloc.models import Localizer, build_model
 from crowdloc.paths import BUILD, RESULTS, atomic_write
 from crowdloc.peaks import SCORE_FLOOR
-from crowdloc.training import LOG, new_model, read_log
+from crowdloc.training import LOG, is_main_process, new_model, read_log
 from crowdloc.training import train as train_model
 from crowdloc.weights import load_weights, save_weights
 
@@ -33,9 +33,16 @@ _CONVERGENCE_IMAGES = 60
 
 
 def train(
-    experiment: Experiment, *, out: Path | None = None, root: str | Path | None = None, progress: bool = True
+    experiment: Experiment,
+    *,
+    out: Path | None = None,
+    root: str | Path | None = None,
+    progress: bool = True,
+    devices: int | str = "auto",
 ) -> Path:
     """Train, evaluate on the test split and write the result's folder, which is returned.
+
+    With `devices` above 1 the training is spread over processes; the first one evaluates and writes.
 
     Interrupted training goes on from its last checkpoint. Weights are rounded to float16 before they are evaluated, so
     what is stored is what was measured. The counting threshold comes from the validation split.
@@ -43,10 +50,12 @@ def train(
     folder = out or BUILD / "experiments" / experiment.id
     recipe = experiment.recipe
     training = experiment.load("train", root)
-    model = new_model(experiment.model, recipe, experiment.seed, **experiment.options)
+    model = new_model(experiment.model, recipe, experiment.seed, training, **experiment.options)
     print(f"{experiment.id}: {recipe.steps} steps of {recipe.batch_size} clips", file=sys.stderr)
     started = time.monotonic()
-    model = train_model(model, training, recipe, seed=experiment.seed, out=folder, progress=progress)
+    model = train_model(model, training, recipe, seed=experiment.seed, out=folder, progress=progress, devices=devices)
+    if not is_main_process():
+        return folder
     seconds = time.monotonic() - started
     save_weights(folder / WEIGHTS, model)
     load_weights(folder / WEIGHTS, model)

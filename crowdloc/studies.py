@@ -1,30 +1,33 @@
 """Small studies on validation images: which learning rate, and what the sum of attention and feature costs.
 
-Each writes one CSV with a row per training; rows that exist are not trained again, so an interrupted study goes on.
+Each writes one CSV with a row per training; what was trained is not trained again, so an interrupted study goes on.
 Test images are never touched here.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from crowdloc import evidence as ev
+from crowdloc.errors import CrowdlocError
 from crowdloc.experiments import RECIPES, Experiment
 from crowdloc.inference import predict
 from crowdloc.metrics import counting_errors, sigma_scale
 from crowdloc.paths import BUILD, RESULTS, atomic_write
+from crowdloc.runs import read_json
 from crowdloc.training import LOG, new_model, read_log, train
 
-LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
-_KEYS = ("group", "model", "options", "learning_rate", "steps", "seed")
+LEARNING_RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 
 
 def learning_rate_runs(group: str) -> Iterator[dict[str, Any]]:
@@ -40,72 +43,96 @@ def learning_rate_runs(group: str) -> Iterator[dict[str, Any]]:
             }
 
 
+def difficulty_runs(group: str) -> Iterator[dict[str, Any]]:
+    """What sets SynthCrowd's difficulty, on scenes used for nothing else: RAZNet, and the control with all frames."""
+    for model in ("raznet", "frame-stack"):
+        yield _run(model, 4e-3, RECIPES[group].steps)
+
+
 def fusion_runs(group: str) -> Iterator[dict[str, Any]]:
     """How attention joins the feature: not at all (RAZNet), the paper's sum, a learned factor, a convolution."""
-    chosen = RECIPES[group]
     for model, options in (
         ("raznet", {}),
-        ("frame-stack", {}),
         ("s-gnanet", {"fusion": "sum"}),
         ("s-gnanet", {"fusion": "gated"}),
         ("gnanet", {"fusion": "sum"}),
         ("gnanet", {"fusion": "gated"}),
-        ("gnanet", {"fusion": "concat"}),
     ):
-        rate = chosen.learning_rates.get(model, chosen.learning_rates["gnanet"])
-        yield {"model": model, "learning_rate": rate, "steps": chosen.steps, "seed": 100, "options": options}
+        yield _run(model, RECIPES[group].learning_rates["gnanet"], RECIPES[group].steps // 2, options)
 
 
-STUDIES = {"learning_rate": learning_rate_runs, "fusion": fusion_runs}
+def _run(model: str, rate: float, steps: int, options: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    return {"model": model, "learning_rate": rate, "steps": steps, "seed": 100, "options": dict(options)}
+
+
+STUDIES = {"difficulty": difficulty_runs, "learning_rate": learning_rate_runs, "fusion": fusion_runs}
 
 
 def run_study(name: str, group: str, *, root: str | Path | None = None, models: set[str] | None = None) -> Path:
-    """Train what is missing of a study and append it to `build/studies/<name>_<group>.csv`, which is returned."""
-    path = BUILD / "studies" / f"{name}_{group}.csv"
+    """Train what is missing of a study, then write `build/studies/<name>_<group>.csv`, which is returned.
+
+    Every training keeps its row in a file of its own, so several processes may share the work (`models`).
+    """
+    folder = BUILD / "studies" / name / group
+    rows = []
     for run in STUDIES[name](group):
-        if models and run["model"] not in models:
-            continue
-        key = {"group": group} | run
-        rows = read_study(path) if path.exists() else []
-        if any(all(row[k] == str(key[k]) for k in _KEYS) for row in rows):
-            continue
-        rows.append({k: str(v) for k, v in (key | _validate(name, group, run, root)).items()})
-        with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(
-                file, fieldnames=list(dict.fromkeys(k for row in rows for k in row)), lineterminator="\n"
+        row = folder / _label(run) / "row.json"
+        if not row.exists() and (models is None or run["model"] in models):
+            measured = (
+                {"group": group}
+                | run
+                | _validate(folder / _label(run), group, run, root, "dev" if name == "difficulty" else "val")
             )
-            writer.writeheader()
-            writer.writerows(rows)
+            with atomic_write(row) as temporary:
+                temporary.write_text(json.dumps(measured))
+        if row.exists():
+            rows.append(read_json(row))
+    path = BUILD / "studies" / f"{name}_{group}.csv"
+    with atomic_write(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False, lineterminator="\n")
     return path
 
 
-def read_study(path: str | Path) -> list[dict[str, str]]:
-    """Rows of a study; a bare name is looked up in `results/studies/`."""
-    path = Path(path) if Path(path).suffix else RESULTS / "studies" / f"{path}.csv"
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+def read_study(name: str) -> pd.DataFrame:
+    """A stored study, e.g. "fusion_mall-mini"."""
+    path = RESULTS / "studies" / f"{name}.csv"
+    if not path.is_file():
+        raise CrowdlocError(f"{path} not found: restore it from version control, or run `python -m crowdloc.studies`")
+    return pd.read_csv(path, keep_default_na=False)
 
 
-def _validate(name: str, group: str, run: Mapping[str, Any], root: str | Path | None) -> dict[str, Any]:
+def as_text(name: str) -> str:
+    """A stored study as plain text, one line per training."""
+    frame = read_study(name).drop(columns=["group", "seed"])
+    return frame.to_string(index=False)
+
+
+def _label(run: Mapping[str, Any]) -> str:
+    parts = [run["model"], *run["options"].values(), f"{run['learning_rate']:g}", run["steps"]]
+    return "-".join(map(str, parts))
+
+
+def _validate(out: Path, group: str, run: Mapping[str, Any], root: str | Path | None, split: str) -> dict[str, Any]:
     data, preset = group.rsplit("-", 1)
     experiment = Experiment(run["model"], data, preset, run["seed"], run["options"])
     recipe = replace(experiment.recipe, steps=run["steps"], learning_rate=run["learning_rate"])
-    label = "-".join([run["model"], *map(str, run["options"].values()), f"{run['learning_rate']:g}", str(run["steps"])])
-    out = BUILD / "studies" / name / group / label
-    print(f"study {name} {group}: {label}", file=sys.stderr)
-    model = new_model(experiment.model, recipe, experiment.seed, **experiment.options)
-    model = train(model, experiment.load("train", root), recipe, seed=experiment.seed, out=out)
-    validation = experiment.load("val", root)
+    print(f"{out.parent.parent.name} {group}: {out.name}", file=sys.stderr)
+    training = experiment.load("train", root)
+    model = new_model(experiment.model, recipe, experiment.seed, training, **experiment.options)
+    model = train(model, training, recipe, seed=experiment.seed, out=out)
+    validation = experiment.load(split, root)
     found = ev.match(predict(model, validation), validation, scale=sigma_scale(group))
     counts = found.counts(found.best_counting_threshold())
     losses = [row["loss"] for row in read_log(out / LOG)]
-    thirds = {f"loss_third_{i + 1}": f"{np.mean(part):.5f}" for i, part in enumerate(np.array_split(losses, 3))}
     gates = getattr(getattr(model, "fusion", None), "gate", None)
     return (
-        {f"mAP_sigma{sigma}": round(row["mAP"], 4) for sigma, row in found.localization.items()}
-        | {f"mAR_sigma{sigma}": round(row["mAR"], 4) for sigma, row in found.localization.items()}
-        | {"MAE": round(counting_errors(counts, found.heads)["MAE"], 3)}
-        | thirds
+        {f"mAP σ{sigma}": round(row["mAP"], 3) for sigma, row in found.localization.items()}
+        | {"mAR σ20": round(found.localization["20"]["mAR"], 3)}
+        | {"MAE": round(counting_errors(counts, found.heads)["MAE"], 2)}
+        | {
+            f"loss {n}": round(float(np.mean(part)), 4)
+            for n, part in zip("abc", np.array_split(losses, 3), strict=True)
+        }
         | {"gates": " ".join(f"{g:+.3f}" for g in gates.tolist()) if gates is not None else ""}
     )
 

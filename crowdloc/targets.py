@@ -9,6 +9,7 @@ from torch import Tensor
 
 POSITIVE_WEIGHT = 50.0
 _CROSS = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)])  # (dx, dy): [0 1 0; 1 1 1; 0 1 0]
+CROSS_PIXELS = len(_CROSS)
 
 
 def cross_target(points: NDArray[np.float64], height: int, width: int) -> NDArray[np.float32]:
@@ -31,6 +32,4 @@ def cross_target(points: NDArray[np.float64], height: int, width: int) -> NDArra
 def localization_loss(logits: Tensor, target: Tensor, *, positive_weight: float = POSITIVE_WEIGHT) -> Tensor:
     """Binary cross entropy with the heads weighted, mean over all pixels: (B, 1, h, w) or (B, h, w), a scalar."""
     weight = torch.tensor(positive_weight, device=logits.device)
-    return torch.nn.functional.binary_cross_entropy_with_logits(
-        logits.reshape(target.shape), target, pos_weight=weight
-    )
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits.reshape(target.shape), target, pos_weight=weight)

@@ -26,7 +26,7 @@ from crowdloc.errors import CrowdlocError
 from crowdloc.models import Localizer, build_model, initialise, load_pretrained, normalise
 from crowdloc.paths import atomic_write
 from crowdloc.presets import Preset
-from crowdloc.targets import localization_loss
+from crowdloc.targets import CROSS_PIXELS, localization_loss
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
@@ -51,14 +51,21 @@ def build_optimizer(preset: Preset, model: nn.Module) -> torch.optim.Optimizer:
     return kinds[preset.optimizer](model.parameters(), **options)
 
 
-def new_model(name: str, preset: Preset, seed: int, **options: Any) -> Localizer:
+def new_model(name: str, preset: Preset, seed: int, dataset: ClipDataset, **options: Any) -> Localizer:
     """An untrained network: initialised by the seed, with the preset's pretrained backbone if it has one."""
     model = build_model(name, width=preset.width, norm=preset.norm, **{**preset.model, **options})
-    initialise(model, seed)
+    initialise(model, seed, share=head_share(dataset), positive_weight=preset.positive_weight)
     print(load_pretrained(model.backbone, preset.pretrained), file=sys.stderr)
     if hasattr(model, "run_seed"):
         model.run_seed = seed
     return model
+
+
+def head_share(dataset: ClipDataset) -> float:
+    """Share of the pixels that the targets mark as heads, from the number of heads and the size of the first image."""
+    height, width = dataset.image(0).shape[:2]
+    heads = max(1, sum(len(frame.points) for frame in dataset.frames))
+    return min(0.5, CROSS_PIXELS * heads / (len(dataset) * height * width))
 
 
 def train(
@@ -127,9 +134,7 @@ def train(
         optimizer.zero_grad()
         value = float(fabric.all_reduce(loss.detach(), reduce_op="mean"))
         if not math.isfinite(value):
-            raise CrowdlocError(
-                f"the loss is {value} at step {step}: lower the learning rate ({preset.learning_rate})"
-            )
+            raise CrowdlocError(f"the loss is {value} at step {step}: lower the learning rate ({preset.learning_rate})")
         if log is not None:
             log.write(step, value, rate, time.monotonic() - started)
             bar.update()
@@ -143,6 +148,11 @@ def train(
     return model.eval()
 
 
+def is_main_process() -> bool:
+    """Whether this process is the one that evaluates and writes results."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
 def _write_checkpoint(path: Path, model: nn.Module, optimizer: Any, step: int, recipe: str) -> None:
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "recipe": recipe}
     with atomic_write(path) as temporary:
@@ -153,9 +163,7 @@ def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        raise CrowdlocError(
-            f"{path} is not a readable checkpoint ({error}): delete it to start again"
-        ) from error
+        raise CrowdlocError(f"{path} is not a readable checkpoint ({error}): delete it to start again") from error
 
 
 class _Log:

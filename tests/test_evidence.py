@@ -5,7 +5,7 @@ import pytest
 from helpers import disc_video
 
 from crowdloc import evidence as ev
-from crowdloc import results, runs
+from crowdloc import bootstrap, claims, results, runs
 from crowdloc.bootstrap import Difference, paired_difference
 from crowdloc.errors import CrowdlocError
 from crowdloc.evidence import Evidence
@@ -127,3 +127,16 @@ def test_verdicts_by_hand():
         Difference(0, 0, 0).verdict("worse")
     with pytest.raises(ValueError, match="same images"):
         paired_difference([_evidence(0.5, 1)], [_evidence(0.5, 1, scenes=5)])
+
+
+def test_units_are_scenes_or_stretches_of_a_video():
+    many = [f"s{i // 3}" for i in range(18)]
+    assert bootstrap.independent_units(many).tolist() == [i // 3 for i in range(18)]
+    one = bootstrap.independent_units(["mall"] * 50)
+    assert one.tolist() == [i // bootstrap.BLOCK for i in range(50)]
+
+
+def test_holm_by_hand():
+    assert claims.holm([0.01, 0.04, 0.03]) == [True, False, False]  # 0.01 ≤ .05/3; 0.03 > .05/2
+    assert claims.holm([0.01, 0.02, 0.03]) == [True, True, True]
+    assert claims.holm([]) == []

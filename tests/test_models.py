@@ -4,6 +4,7 @@ from safetensors.torch import save_file
 
 from crowdloc.errors import CrowdlocError
 from crowdloc.models import build_model, initialise, load_pretrained, normalise, parameter_count
+from crowdloc.models.head import prior_logit
 
 SMALL = {"width": 1 / 32, "norm": "batch"}
 
@@ -123,3 +124,13 @@ def test_bad_names_and_short_clips():
         build_model("gnanet", fusion="product", **SMALL)
     with pytest.raises(ValueError, match="clips have 1 frames but GNANet needs 3"):
         build_model("gnanet", **SMALL)(torch.zeros(1, 1, 3, 8, 8))
+
+
+def test_the_head_starts_at_the_best_constant_answer():
+    """p / (1 - p) = w·π / (1 - π): the weighted loss has zero slope there."""
+    share, weight = 0.002, 50.0
+    logit = torch.tensor(prior_logit(share, weight), requires_grad=True)
+    loss = -(weight * share * logit.sigmoid().log() + (1 - share) * (1 - logit.sigmoid()).log())
+    loss.backward()
+    assert abs(logit.grad.item()) < 1e-6
+    assert prior_logit(9e-5) == pytest.approx(-5.4, abs=0.01)

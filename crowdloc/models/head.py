@@ -1,18 +1,30 @@
 """RAZNet's localization branch (paper ref. [24]), the head that GNANet reuses (§IV-B4).
 
 Deviations from the public code of that branch: one output channel and no ReLU after the last convolution (a ReLU
-before a sigmoid could never predict below one half); the bias of the last convolution starts at the logit that the
-weighted loss would settle on for an average frame.
+before a sigmoid could never predict below one half); the bias of the last convolution starts at the best constant
+answer for the training data, see `prior_logit`.
 """
 
 from __future__ import annotations
+
+import math
 
 from torch import Tensor, nn
 
 from crowdloc.models.layers import conv_block, scaled, upsample_block
 
-# sigmoid⁻¹ of 50·π/(50·π + 1 - π) for the share π = 9e-5 of head pixels in a 1080p frame with 37 heads.
-PRIOR_LOGIT = -5.4
+
+def prior_logit(share: float, positive_weight: float = 50.0) -> float:
+    """The constant logit with the smallest weighted loss where a `share` of the pixels belongs to heads.
+
+    Setting the derivative of w·π·log p + (1 - π)·log(1 - p) to zero gives p / (1 - p) = w·π / (1 - π). A network that
+    starts far from it spends its first hundreds of steps on moving the bias there.
+    """
+    return math.log(positive_weight * share / (1 - share))
+
+
+# SenseCrowd: 37 heads of 5 pixels in 1080×1920.
+SENSECROWD_SHARE = 37 * 5 / (1080 * 1920)
 
 
 class LocalizationHead(nn.Module):
@@ -34,7 +46,7 @@ class LocalizationHead(nn.Module):
             layers.extend(conv_block(out, out, dilation=2, norm=norm))
             channels = out
         last = nn.Conv2d(channels, 1, 1)
-        nn.init.constant_(last.bias, PRIOR_LOGIT)  # type: ignore[arg-type]
+        nn.init.constant_(last.bias, prior_logit(SENSECROWD_SHARE))  # type: ignore[arg-type]
         self.layers = nn.Sequential(*layers, last)
 
     def forward(self, features: Tensor) -> Tensor:

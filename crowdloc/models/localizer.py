@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from crowdloc.attention import module_seed
 from crowdloc.models.backbone import VGG16Frontend
-from crowdloc.models.head import PRIOR_LOGIT, LocalizationHead
+from crowdloc.models.head import SENSECROWD_SHARE, LocalizationHead, prior_logit
 from crowdloc.models.layers import pad_to_multiple
 
 
@@ -57,13 +58,12 @@ def parameter_count(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def initialise(model: nn.Module, seed: int) -> None:
-    """PyTorch's default initialisation, as a function of the seed alone.
+def initialise(model: nn.Module, seed: int, *, share: float = SENSECROWD_SHARE, positive_weight: float = 50.0) -> None:
+    """PyTorch's default initialisation, as a function of the seed alone, and the head's bias for the data.
 
     Every module draws from its own generator, so adding a module to a network leaves the others' weights as they are.
+    `share` is the share of head pixels in the training targets.
     """
-    from crowdloc.attention import module_seed
-
     for name, module in model.named_modules():
         reset = getattr(module, "reset_parameters", None)
         if reset is None:
@@ -73,4 +73,4 @@ def initialise(model: nn.Module, seed: int) -> None:
             reset()
     for module in model.modules():
         if isinstance(module, LocalizationHead):
-            nn.init.constant_(module.layers[-1].bias, PRIOR_LOGIT)  # type: ignore[arg-type]
+            nn.init.constant_(module.layers[-1].bias, prior_logit(share, positive_weight))  # type: ignore[arg-type]

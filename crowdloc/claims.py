@@ -1,0 +1,55 @@
+"""Verdicts on the paper's claims from stored evidence.
+
+What is decided here was fixed before the first comparison was trained: the metrics (mAP and mAR at σ 5, 20 and 40), the
+relation ("better": the 95 % interval lies above 0), the margin of "similar" (±0.005), 1,000 replicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from crowdloc import results
+from crowdloc.bootstrap import paired_difference
+from crowdloc.metrics import SIGMAS
+
+METRICS = ("mAP", "mAR")
+
+
+def verdicts(
+    data: str, preset: str, *, left: str, right: str, relation: str = "better", replicates: int = 1000
+) -> pd.DataFrame:
+    """Is `left` better than (or similar to) `right`? One row per metric and σ: difference and its 95 % interval.
+
+    `after Holm` is the verdict when all rows are tested together at 5 %.
+    """
+    sides = [results.evidence_of(data, preset, model) for model in (left, right)]
+    if not all(sides):
+        return pd.DataFrame(columns=["metric", "σ", "difference", "low", "high", "verdict", "after Holm"])
+    rows, probabilities = [], []
+    for metric in METRICS:
+        for sigma in SIGMAS:
+            found = paired_difference(*sides, metric=metric, sigma=sigma, replicates=replicates)
+            probabilities.append(found.p_value)
+            rows.append(
+                {"metric": metric, "σ": sigma, "difference": f"{found.estimate:+.3f}"}
+                | {"low": f"{found.low:+.3f}", "high": f"{found.high:+.3f}", "verdict": found.verdict(relation)}
+            )
+    frame = pd.DataFrame(rows)
+    if relation == "better":
+        kept = holm(probabilities)
+        frame["after Holm"] = np.where(kept, frame["verdict"], "inconclusive")
+    return frame
+
+
+def holm(probabilities: Sequence[float], level: float = 0.05) -> list[bool]:
+    """Which hypotheses Holm's step-down procedure rejects."""
+    order = np.argsort(probabilities, kind="stable")
+    rejected = [False] * len(order)
+    for rank, index in enumerate(order):
+        if probabilities[index] > level / (len(order) - rank):
+            break
+        rejected[index] = True
+    return rejected
