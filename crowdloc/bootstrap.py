@@ -26,7 +26,7 @@ class Difference:
     p_value: float = 1.0
 
     def verdict(self, relation: str = "better") -> str:
-        """ "holds", "does not hold" or "inconclusive" for the claim that left is `relation` ("better", "similar") to right."""
+        """What becomes of the claim that left is `relation` to right: "better" than it, or "similar" to it."""
         if relation == "similar":
             if -MARGIN < self.low and self.high < MARGIN:
                 return "holds"
@@ -47,7 +47,7 @@ def paired_difference(
     replicates: int = 1000,
     seed: int = 0,
 ) -> Difference:
-    """Difference of a metric ("mAP" or "mAR") between two methods, one evidence per seed, same images in the same order.
+    """Difference of "mAP" or "mAR" between two methods: one evidence per seed, the same images in the same order.
 
     Every replicate draws scenes with replacement, the same for both methods, then each method's seeds with
     replacement; a drawn scene counts as often as it was drawn.

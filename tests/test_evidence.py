@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from helpers import disc_video
 
-from crowdloc import evidence as ev
 from crowdloc import bootstrap, claims, results, runs
+from crowdloc import evidence as ev
 from crowdloc.bootstrap import Difference, paired_difference
 from crowdloc.errors import CrowdlocError
 from crowdloc.evidence import Evidence
