@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from crowdloc.datasets.synthcrowd.annotate import Annotations, scene_annotations
+from crowdloc.datasets.synthcrowd.building import build_scene
 from crowdloc.datasets.synthcrowd.loading import load_synthcrowd
 from crowdloc.datasets.synthcrowd.manifest import verify_manifest
 from crowdloc.datasets.synthcrowd.production import generate
 from crowdloc.datasets.synthcrowd.render import render_frame
-from crowdloc.datasets.synthcrowd.scene import Scene, build_scene
+from crowdloc.datasets.synthcrowd.scene import Scene
 from crowdloc.datasets.synthcrowd.settings import DIFFICULTY, DOMAINS, PRESETS, SYNTHCROWD_VERSION, Difficulty
 
 __all__ = [

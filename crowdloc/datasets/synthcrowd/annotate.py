@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crowdloc.datasets.synthcrowd.scene import SACK, Scene, heads, inside, positions
+from crowdloc.datasets.synthcrowd.geometry import UNIT, heads, inside
+from crowdloc.datasets.synthcrowd.scene import SACK, Scene, positions
 from crowdloc.datasets.synthcrowd.settings import DOMAINS, PRESETS, SYNTHCROWD_VERSION
 
-UNIT = 64
 MIN_PROBES = 8
 _GRID = np.array([(x, y) for y in range(-2, 3) for x in range(-2, 3) if x * x + y * y <= 6])  # 21 probes, 2 = 0.8 radii
 
@@ -90,7 +90,7 @@ def annotation_text(scene: Scene, preset: str) -> str:
     height, width = PRESETS[preset]
     frames = []
     for number in range(DOMAINS[scene.domain].frames[scene.split]):
-        found = scene_annotations(scene, scene.first + number, preset)
+        found = scene_annotations(scene, number, preset)
         frames.append(
             {"boxes": found.boxes.tolist(), "points": found.points.tolist(), "track_ids": found.track_ids.tolist()}
         )

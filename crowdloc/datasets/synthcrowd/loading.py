@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from crowdloc.datasets.base import ClipDataset, Frame
-from crowdloc.datasets.synthcrowd.annotate import UNIT
+from crowdloc.datasets.synthcrowd.geometry import UNIT
 from crowdloc.datasets.synthcrowd.manifest import expected_hash
 from crowdloc.datasets.synthcrowd.production import generate
 from crowdloc.datasets.synthcrowd.settings import DOMAINS

@@ -15,7 +15,7 @@ import numpy as np
 
 from crowdloc.datasets.images import read_image
 from crowdloc.datasets.synthcrowd.annotate import annotation_text
-from crowdloc.datasets.synthcrowd.scene import build_scene
+from crowdloc.datasets.synthcrowd.building import build_scene
 from crowdloc.datasets.synthcrowd.settings import DIFFICULTY, DOMAINS, PRESETS, SPLIT_SEEDS, SYNTHCROWD_VERSION
 from crowdloc.errors import CrowdlocError
 from crowdloc.paths import atomic_write

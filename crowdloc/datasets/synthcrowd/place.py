@@ -8,8 +8,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from crowdloc.datasets.synthcrowd.geometry import ASPECT
 from crowdloc.datasets.synthcrowd.rng import Stream
-from crowdloc.datasets.synthcrowd.scene import ASPECT, Scene
+from crowdloc.datasets.synthcrowd.scene import Scene
 from crowdloc.datasets.synthcrowd.settings import PRESETS
 
 Colour = tuple[int, int, int]

@@ -18,8 +18,8 @@ import cv2
 from tqdm import tqdm
 
 from crowdloc import paths
+from crowdloc.datasets.synthcrowd.building import build_scene
 from crowdloc.datasets.synthcrowd.manifest import expected_hash
-from crowdloc.datasets.synthcrowd.scene import build_scene
 from crowdloc.datasets.synthcrowd.settings import DOMAINS
 from crowdloc.datasets.synthcrowd.store import is_current, split_folder, write_scene
 from crowdloc.errors import CrowdlocError

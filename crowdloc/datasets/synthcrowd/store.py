@@ -83,7 +83,7 @@ def write_scene(folder: Path, scene: Scene, preset: str) -> None:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         for number in range(DOMAINS[scene.domain].frames[scene.split]):
-            (part / f"{number:03d}.jpg").write_bytes(render_jpeg(scene, scene.first + number, preset))
+            (part / f"{number:03d}.jpg").write_bytes(render_jpeg(scene, number, preset))
         with (part / ANNOTATIONS).open("w") as file:
             file.write(annotation_text(scene, preset))
             file.flush()
