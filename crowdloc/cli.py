@@ -131,10 +131,11 @@ def _locate(o: argparse.Namespace) -> None:
 
 
 def _generate(o: argparse.Namespace) -> None:
-    from crowdloc.datasets.synthcrowd import store
+    from crowdloc.datasets.synthcrowd import generate
+    from crowdloc.datasets.synthcrowd.store import default_root
 
-    out = o.out or store.default_root()
-    store.generate(out, preset=o.preset)
+    out = o.out or default_root()
+    generate(out, preset=o.preset)
     print(out)
 
 

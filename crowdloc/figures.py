@@ -127,8 +127,10 @@ def _frame(
     ax: Axes, image: NDArray[np.uint8], truth: NDArray[np.float64], points: NDArray[np.float64], title: str
 ) -> None:
     ax.imshow(image)
-    ax.scatter(*truth.T, s=46, facecolors="none", edgecolors="#00e0a0", linewidths=1.2, label="annotated")
-    ax.scatter(*points.T, s=9, color="#ff3b30", label="predicted")
+    ax.scatter(
+        truth[:, 0], truth[:, 1], s=46, facecolors="none", edgecolors="#00e0a0", linewidths=1.2, label="annotated"
+    )
+    ax.scatter(points[:, 0], points[:, 1], s=9, color="#ff3b30", label="predicted")
     ax.set_title(title, fontsize=10)
     ax.set_axis_off()
 

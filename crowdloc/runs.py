@@ -109,8 +109,7 @@ def untrained(experiment: Experiment) -> Localizer:
     recipe = experiment.recipe
     options = {**recipe.model, **experiment.options}
     model = build_model(experiment.model, width=recipe.width, norm=recipe.norm, **options)
-    if hasattr(model, "run_seed"):
-        model.run_seed = experiment.seed
+    model.run_seed = experiment.seed
     return model
 
 

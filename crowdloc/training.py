@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -56,8 +56,7 @@ def new_model(name: str, preset: Preset, seed: int, dataset: ClipDataset, **opti
     model = build_model(name, width=preset.width, norm=preset.norm, **{**preset.model, **options})
     initialise(model, seed, share=head_share(dataset), positive_weight=preset.positive_weight)
     print(load_pretrained(model.backbone, preset.pretrained), file=sys.stderr)
-    if hasattr(model, "run_seed"):
-        model.run_seed = seed
+    model.run_seed = seed
     return model
 
 
@@ -132,7 +131,7 @@ def train(
             fabric.clip_gradients(wrapped, optimizer, max_norm=preset.clip_norm)
         optimizer.step()
         optimizer.zero_grad()
-        value = float(fabric.all_reduce(loss.detach(), reduce_op="mean"))
+        value = float(cast(torch.Tensor, fabric.all_reduce(loss.detach(), reduce_op="mean")))
         if not math.isfinite(value):
             raise CrowdlocError(f"the loss is {value} at step {step}: lower the learning rate ({preset.learning_rate})")
         if log is not None:

@@ -18,7 +18,8 @@ class Localizer(nn.Module):
     `localize` are separate so that a video's frames pass through the backbone once.
     """
 
-    num_frames = 3
+    num_frames: int = 3
+    run_seed: int = 0  # neighbour draws are a function of it
 
     def __init__(self, *, width: float = 1.0, norm: str = "none") -> None:
         super().__init__()
