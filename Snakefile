@@ -2,7 +2,7 @@
 # source: stored (recompute from stored evidence) | weights (infer again) | train (train again)
 # data_root: folder of the real data sets (else CROWDLOC_DATA); notebooks whose data is not there are left out.
 # Only build/ is written. A job runs again when its `key`, a hash of the code and sources that it depends on,
-# changes; file times play no part.
+# changes; file times play no part, which is what `ancient` says.
 import os
 import shlex
 import sys
@@ -29,8 +29,8 @@ rule data:
 if SOURCE == "weights":
     rule evaluate:
         input:
-            lambda wildcards: graph.generated(wildcards.id),
-            weights=f"{RESULTS}/{{id}}/weights.safetensors",
+            ancient(lambda wildcards: graph.generated(wildcards.id)),
+            weights=ancient(f"{RESULTS}/{{id}}/weights.safetensors"),
         output: "evaluations/{id}.json"
         params: key=lambda wildcards: graph.experiment_key(wildcards.id, SOURCE, PLAN.root)
         threads: 2
@@ -39,8 +39,8 @@ if SOURCE == "weights":
 if SOURCE == "train":
     rule train:
         input:
-            lambda wildcards: graph.generated(wildcards.id),
-            recipe=f"{RESULTS}/{{id}}/experiment.json",
+            ancient(lambda wildcards: graph.generated(wildcards.id)),
+            recipe=ancient(f"{RESULTS}/{{id}}/experiment.json"),
         output: "experiments/{id}/metrics.json"
         params: key=lambda wildcards: graph.experiment_key(wildcards.id, SOURCE, PLAN.root)
         threads: 4
@@ -49,13 +49,13 @@ if SOURCE == "train":
 rule notebook:
     input:
         lambda wildcards: PLAN.results(wildcards.name),
-        notebook=f"{NOTEBOOKS}/{{name}}.ipynb",
+        notebook=ancient(f"{NOTEBOOKS}/{{name}}.ipynb"),
     output: "notebooks/{name}.ipynb"
     params: key=lambda wildcards: graph.notebook_key(wildcards.name, SOURCE)
     shell: "{CROWDLOC} run {input.notebook:q} --source {SOURCE} --out {output:q} {DATA_ROOT}"
 
 rule report:
-    input: EXECUTED, PLAN.results()
+    input: ancient(EXECUTED), PLAN.results()
     output: "report.txt"
     params: key=graph.notebook_key("", SOURCE)
     shell: "{CROWDLOC} report > {output:q}"

@@ -100,6 +100,4 @@ def summary() -> str:
         *(f"{n} {facts['packages'][n]}" for n in shown if n in facts["packages"]),
     ]
     device = facts["gpu"] or f"{facts['processor']}, {facts['threads']} threads"
-    return (
-        f"crowdloc {facts['crowdloc']} ({(facts['commit'] or 'no git')[:8]}) · {' · '.join(parts)} · {device}"
-    )
+    return f"crowdloc {facts['crowdloc']} ({(facts['commit'] or 'no git')[:8]}) · {' · '.join(parts)} · {device}"

@@ -6,7 +6,7 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from crowdloc.errors import CrowdlocError
 
 SOURCES = ("stored", "weights", "train")
 # Files of the package that cannot change what a network predicts; every other may, also what is added later.
-_NOT_MODEL = {"__main__.py", "bootstrap.py", "bounds.py", "cli.py", "environment.py", "figures.py", "graph.py"}
-_NOT_MODEL |= {"locking.py", "notebooks.py", "paper.py", "results.py"}
+_NOT_MODEL = {"__main__.py", "bootstrap.py", "bounds.py", "claims.py", "cli.py", "environment.py", "figures.py"}
+_NOT_MODEL |= {"graph.py", "locating.py", "locking.py", "neighborhoods.py", "notebooks.py", "paper"}
+_NOT_MODEL |= {"results.py", "studies.py"}
 # On 2 cores, for the estimate at the start.
 _SECONDS = {"data": 30, "evaluate": 40, "train": 200, "notebook": 20}
 
@@ -119,7 +120,7 @@ def notebook_key(name: str, source: str) -> str:
     return f"{source}-{digest(paths.PACKAGE, paths.RESULTS, *own)}"
 
 
-def run(source: str, data_root: str | None, cores: int | None, extra: Iterable[str] = ()) -> int:
+def run(source: str, data_root: str | None, cores: int | None, extra: Sequence[str] = ()) -> int:
     """Run the whole graph with Snakemake, then print the report; returns an exit status.
 
     One run at a time per build folder. Killed in any way, it leaves no lock and no running job, and the next one
@@ -148,17 +149,8 @@ def run(source: str, data_root: str | None, cores: int | None, extra: Iterable[s
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")]))
         if not sys.stderr.isatty():
             os.environ.setdefault("TQDM_MININTERVAL", "10")  # a log needs no moving bars
-        options = [
-            "--snakefile",
-            str(snakefile),
-            "--directory",
-            str(paths.BUILD),
-            "--cores",
-            str(cores),
-            "--nolock",
-            "--rerun-incomplete",
-        ]
-        options += ["--rerun-triggers", "params", "input", "code", "--keep-going"]
+        options = f"--cores {cores} --keep-going --nolock --rerun-incomplete --rerun-triggers params input code".split()
+        options += ["--snakefile", str(snakefile), "--directory", str(paths.BUILD)]
         options += ["--quiet", "rules", "host", "reason", *extra]
         options += ["--config", f"source={source}", *([f"data_root={todo.root}"] if todo.root else [])]
         try:
@@ -171,6 +163,6 @@ def run(source: str, data_root: str | None, cores: int | None, extra: Iterable[s
                 )
                 return 1
     report = paths.BUILD / "report.txt"
-    if report.is_file():
+    if report.is_file() and not {"-n", "--dry-run"} & set(extra):
         print(report.read_text(encoding="utf-8"), end="")
     return 0

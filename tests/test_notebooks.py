@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from crowdloc.errors import CrowdlocError
-from crowdloc.notebooks import check_parameters, clean, numbered, parameters
+from crowdloc.notebooks import check_parameters, clean, numbered, parameters, refresh
 from crowdloc.paths import NOTEBOOKS
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -172,3 +172,25 @@ def test_check_parameters(tmp_path, given, message):
         return
     with pytest.raises(CrowdlocError, match=re.escape(message)):
         check_parameters(path, given)
+
+
+def test_refresh_changes_no_line_when_outputs_are_equal(tmp_path):
+    notebook = executed()
+    notebook.cells[2].source = "import os, sys\nprint(seed)\nprint(os.path.basename(os.getcwd()))"
+    path = write(tmp_path / "x.ipynb", notebook)
+    assert refresh(path)
+    first = path.read_bytes()
+    assert nbformat.read(path, as_version=4).cells[2].outputs[0].text == f"0\n{tmp_path.name}\n"
+    assert problems(nbformat.read(path, as_version=4), "02_x.ipynb") == []
+    assert not refresh(path)
+    assert path.read_bytes() == first
+
+
+def test_refresh_leaves_a_failing_notebook_as_it_was(tmp_path):
+    notebook = executed()
+    notebook.cells[2].source = "1 / 0"
+    path = write(tmp_path / "x.ipynb", notebook)
+    before = path.read_bytes()
+    with pytest.raises(CrowdlocError, match=r"x\.ipynb: ZeroDivisionError: division by zero; left as it was"):
+        refresh(path)
+    assert path.read_bytes() == before
