@@ -12,10 +12,8 @@ import numpy as np
 import pandas as pd
 
 from crowdloc import results
-from crowdloc.bootstrap import paired_difference
+from crowdloc.bootstrap import paired_differences
 from crowdloc.metrics import SIGMAS
-
-METRICS = ("mAP", "mAR")
 
 
 def verdicts(
@@ -27,15 +25,14 @@ def verdicts(
     """
     sides = [results.evidence_of(data, preset, model) for model in (left, right)]
     if not all(sides):
-        return pd.DataFrame(columns=["metric", "σ", "difference", "low", "high", "verdict", "after Holm"])
+        return pd.DataFrame(columns=["σ", "metric", "difference", "low", "high", "verdict", "after Holm"])
     rows, probabilities = [], []
-    for metric in METRICS:
-        for sigma in SIGMAS:
-            found = paired_difference(*sides, metric=metric, sigma=sigma, replicates=replicates)
+    for sigma in SIGMAS:
+        for metric, found in paired_differences(*sides, sigma=sigma, replicates=replicates).items():
             probabilities.append(found.p_value)
             rows.append(
-                {"metric": metric, "σ": sigma, "difference": f"{found.estimate:+.3f}"}
-                | {"low": f"{found.low:+.3f}", "high": f"{found.high:+.3f}", "verdict": found.verdict(relation)}
+                {"σ": sigma, "metric": metric, "difference": f"{found.estimate:+.3f}", "low": f"{found.low:+.3f}"}
+                | {"high": f"{found.high:+.3f}", "verdict": found.verdict(relation)}
             )
     frame = pd.DataFrame(rows)
     if relation == "better":

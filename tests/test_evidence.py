@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from helpers import disc_video
 
-from crowdloc import bootstrap, claims, results, runs
+from crowdloc import bootstrap, claims, pooling, results, runs
 from crowdloc import evidence as ev
-from crowdloc.bootstrap import Difference, paired_difference
+from crowdloc.bootstrap import Difference, paired_differences
 from crowdloc.errors import CrowdlocError
 from crowdloc.evidence import Evidence
 from crowdloc.metrics import SIGMAS, localization_scores
@@ -100,23 +100,34 @@ def _evidence(quality: float, seed: int, scenes: int = 6) -> Evidence:
     return Evidence(names, [f"s{i // 4}" for i in range(len(scores))], np.full(len(scores), 20), scores, flags)
 
 
+def test_replicates_equal_repeating_the_images_by_hand():
+    run = _evidence(0.6, 5)
+    weights = np.random.default_rng(0).integers(0, 4, (5, 24))
+    weights[1] = 1
+    fast, slow = (f(run, 20, weights) for f in (pooling.pooled_scores, pooling.reference_scores))
+    np.testing.assert_allclose(fast, slow, atol=1e-12)
+    assert fast[1, 0] == pytest.approx(run.localization["20"]["mAP"], abs=1e-12)
+
+
 def test_bootstrap_agrees_with_the_metric_and_sees_a_clear_difference():
     good, bad = [_evidence(0.8, s) for s in (1, 2)], [_evidence(0.4, s) for s in (3, 4)]
-    result = paired_difference(good, bad, replicates=200)
+    result = paired_differences(good, bad, replicates=200)
     means = [np.mean([e.localization["20"]["mAP"] for e in side]) for side in (good, bad)]
-    assert result.estimate == pytest.approx(means[0] - means[1], abs=1e-9)
-    assert result.low < result.estimate < result.high
-    assert result.verdict() == "holds"
-    assert paired_difference(bad, good, replicates=200).verdict() == "does not hold"
-    recall = paired_difference(good, bad, metric="mAR", replicates=50)
-    assert recall.estimate == pytest.approx(0.4, abs=0.05)
+    assert result["mAP"].estimate == pytest.approx(means[0] - means[1], abs=1e-9)
+    assert result["mAP"].low < result["mAP"].estimate < result["mAP"].high
+    assert result["mAP"].verdict() == "holds"
+    assert result["mAR"].estimate == pytest.approx(0.4, abs=0.05)
+    other = paired_differences(bad, good, replicates=200)["mAP"]
+    assert other.verdict() == "does not hold"
+    assert other.p_value == pytest.approx(2 / 201)
 
 
 def test_bootstrap_of_equals_is_inconclusive_and_repeats():
     same = [_evidence(0.5, s) for s in (1, 2)]
-    result = paired_difference(same, same, replicates=100)
-    assert result.verdict() == "inconclusive"
-    assert result == paired_difference(same, same, replicates=100)
+    result = paired_differences(same, same, replicates=100)
+    assert result["mAP"].verdict() == "inconclusive"
+    assert result["mAP"].p_value > 0.05
+    assert result == paired_differences(same, same, replicates=100)
 
 
 def test_verdicts_by_hand():
@@ -126,7 +137,7 @@ def test_verdicts_by_hand():
     with pytest.raises(ValueError, match="relation"):
         Difference(0, 0, 0).verdict("worse")
     with pytest.raises(ValueError, match="same images"):
-        paired_difference([_evidence(0.5, 1)], [_evidence(0.5, 1, scenes=5)])
+        paired_differences([_evidence(0.5, 1)], [_evidence(0.5, 1, scenes=5)])
 
 
 def test_units_are_scenes_or_stretches_of_a_video():
