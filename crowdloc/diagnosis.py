@@ -1,0 +1,80 @@
+"""What GNA hands to the head of a trained GNANet: how sharp its attention is and what its sum is made of."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from crowdloc import runs
+from crowdloc.attention import module_seed
+from crowdloc.errors import CrowdlocError
+from crowdloc.experiments import get_experiment
+from crowdloc.models import GNANet, normalise
+
+
+def fusion_terms(id: str, *, images: int = 8) -> pd.DataFrame:
+    """The terms of the sum that enters the head (§IV-B3), over validation clips of a stored GNANet.
+
+    Columns: `share of variance` of the sum that a term accounts for (its covariance with the sum over the variance of the
+    sum; the shares add to 1), `fine detail` (share of the term's own variance that its 3×3 mean does not hold), and `like a plain
+    average` (correlation of an attention output with the average of the same draws without scores).
+    """
+    experiment = get_experiment(id)
+    model = runs.stored_model(experiment)
+    if not isinstance(model, GNANet) or model.keyframe_gna is None or model.temporal_gna is None:
+        raise CrowdlocError(f"{id} is no GNANet with keyframe and temporal attention: name one that is")
+    validation = experiment.load("val")
+    chosen = range(0, len(validation), max(1, len(validation) // images))[:images]
+    keyframes, features, contexts = [], [], []
+    with torch.inference_mode():
+        for index in chosen:
+            clip = normalise(torch.from_numpy(validation[index].frames))
+            feature = model.extract(clip)[None]  # (1, T, C, H, W)
+            features.append(feature)
+            keyframes.append(feature[:, model.num_frames // 2])
+            contexts.append(model.scene_context(feature))
+        clips, keyframe, context = torch.cat(features), torch.cat(keyframes), torch.cat(contexts)
+        terms = {"keyframe feature": keyframe}
+        plain = {"keyframe feature": keyframe}
+        for name, module, key in (
+            ("keyframe GNA", model.keyframe_gna, keyframe),
+            ("temporal GNA", model.temporal_gna, clips),
+        ):
+            seed = module_seed(model.run_seed, name.split()[0], None)
+            terms[name] = module(context, key, key, seed=seed)
+            plain[name] = module(torch.zeros_like(context), key, key, seed=seed)  # equal scores
+        total = torch.stack(list(terms.values())).sum(dim=0)
+    rows = {}
+    for name, term in terms.items():
+        rows[name] = {
+            "share of variance": _covariance(term, total) / _covariance(total, total),
+            "fine detail": 1 - _explained(term),
+            "like a plain average": _correlation(term, plain[name]) if name != "keyframe feature" else math.nan,
+        }
+    rows["sum"] = {
+        "share of variance": 1.0,
+        "fine detail": 1 - _explained(total),
+        "like a plain average": math.nan,
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _centred(x: Tensor) -> Tensor:
+    return x - x.mean(dim=(2, 3), keepdim=True)
+
+
+def _covariance(a: Tensor, b: Tensor) -> float:
+    return float((_centred(a) * _centred(b)).mean())
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    return _covariance(a, b) / math.sqrt(_covariance(a, a) * _covariance(b, b))
+
+
+def _explained(x: Tensor) -> float:
+    smooth = avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+    return 1 - _covariance(x - smooth, x - smooth) / _covariance(x, x)
