@@ -19,9 +19,9 @@ from crowdloc.models import GNANet, normalise
 def fusion_terms(id: str, *, images: int = 8) -> pd.DataFrame:
     """The terms of the sum that enters the head (§IV-B3), over validation clips of a stored GNANet.
 
-    Columns: `share of variance` of the sum that a term accounts for (its covariance with the sum over the variance of the
-    sum; the shares add to 1), `fine detail` (share of the term's own variance that its 3×3 mean does not hold), and `like a plain
-    average` (correlation of an attention output with the average of the same draws without scores).
+    Columns: `share of variance` of the sum that a term accounts for (its covariance with the sum over the variance of
+    the sum; the shares add to 1), `fine detail` (share of the term's own variance that its 3×3 mean does not hold),
+    and `like a plain average` (correlation of an attention output with the average of the same draws without scores).
     """
     experiment = get_experiment(id)
     model = runs.stored_model(experiment)
