@@ -1,6 +1,6 @@
 # make reproduce [DATA_ROOT=folder] [CORES=n] [SOURCE=stored|weights|train]    the whole reproduction, into build/
 # make test [DATA_ROOT=folder]                                                  linters, types, tests, notebooks
-# make env · make clean · make help
+# make env · make clean · make help; TESTS='tests/test_x.py -k name' narrows pytest
 # Needs only Python 3.11 to 3.13, make and a C compiler. PYTHON=/path/to/python picks the interpreter.
 
 SHELL = /bin/sh
