@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from crowdloc import neighborhoods
+from crowdloc.attention import sample_neighbors
+
+
+@pytest.mark.parametrize(
+    ("size", "percent"),
+    [
+        ((12, 20), (29, 46, 74, 86)),
+        ((24, 40), (15, 25, 46, 63)),
+        ((48, 80), (8, 13, 25, 36)),
+        ((135, 240), (3, 5, 9, 13)),
+    ],
+)
+def test_share_of_draws_outside_the_map(size, percent):
+    table = neighborhoods.outside_table([size], (3.0, 5.0, 10.0, 15.0))
+    np.testing.assert_allclose(table.iloc[0], percent, atol=0.5)
+
+
+def test_share_outside_agrees_with_the_sampler():
+    """With masked borders the sampler marks what fell outside by -1."""
+    drawn = np.asarray(sample_neighbors(12, 20, gamma=5.0, num_points=256, seed=0, boundary="mask"))
+    assert (drawn < 0).mean() == pytest.approx(neighborhoods.outside_share(12, 20, 5.0), abs=0.01)
+
+
+def test_mass_of_the_discrete_gaussian():
+    assert neighborhoods.mass(3.0, 40).sum() == pytest.approx(1.0)
+    assert neighborhoods.mass(0.1, 2)[2] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_repeated_and_own_cells():
+    """Away from the border a query draws itself with probability 1 - (1 - m²)^32, m the mass of displacement 0."""
+    table = neighborhoods.draw_statistics((90, 120), (3.0, 5.0, 10.0))
+    for gamma, share in table["own cell drawn (%)"].items():
+        inner = 100 * (1 - (1 - neighborhoods.mass(gamma, 0)[0] ** 2) ** 32)
+        assert inner - 0.7 < share < inner + 2.5  # draws moved to the border add to the cells there
+    np.testing.assert_allclose(table["distinct cells"], (28.1, 30.5, 31.6), atol=0.7)
+
+
+def test_cost_of_a_1080p_frame():
+    row = neighborhoods.cost_table([(135, 240)]).iloc[0]
+    assert row["full / GNA"] == pytest.approx(32400 / 96)
+    assert row["gathered keys (MiB)"] == pytest.approx(3 * 1.98 * 1024, rel=0.01)
+
+
+def test_more_samplings_leave_less_noise():
+    feature = neighborhoods.smooth_map(8, 10, 12)
+    assert feature.std().item() == pytest.approx(1.0, abs=1e-5)
+    spread = neighborhoods.spread_over_seeds(feature, (1, 4), (3.0,), seeds=6)["relative deviation"]
+    assert spread.iloc[0] / spread.iloc[1] == pytest.approx(2.0, rel=0.2)  # 1/√S
