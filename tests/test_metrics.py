@@ -18,8 +18,6 @@ from crowdloc.metrics import (
     localization_scores,
     match_image,
     match_images,
-    matches_frame,
-    scores_from_frame,
     scores_from_matches,
     sigma_scale,
 )
@@ -89,9 +87,7 @@ def test_equal_to_pycocotools_on_empty_sets(detections, heads):
     predictions = [(rng.uniform(0, 30, (n, 2)), rng.random(n)) for n in detections]
     ground_truth = [rng.uniform(0, 30, (m, 2)) for m in heads]
     ours = localization_scores(predictions, ground_truth)
-    assert (
-        list(ours.columns) == list(COLUMNS) and ours.index.name == "sigma" and list(ours.index) == [5, 20, 40]
-    )
+    assert list(ours.columns) == list(COLUMNS) and ours.index.name == "sigma" and list(ours.index) == [5, 20, 40]
     if sum(heads) == 0:
         assert ours.isna().all(axis=None)
     if detections:
@@ -128,9 +124,7 @@ def test_rounds_of_proposals_equal_the_greedy_loop(points, truth, data, sigma):
 def test_distance_exactly_on_the_threshold_matches():
     # At d = 3, 4 → 5 and σ = 5 the similarity is exp(-1/2).
     level = np.exp(-0.5)
-    _, flags = match_image(
-        [(3, 4)], [1.0], [(0, 0)], 5, [np.nextafter(level, 0), level, np.nextafter(level, 1)]
-    )
+    _, flags = match_image([(3, 4)], [1.0], [(0, 0)], 5, [np.nextafter(level, 0), level, np.nextafter(level, 1)])
     assert flags[:, 0].tolist() == [True, True, False]
     _, flags = match_image([(0, 0)], [1.0], [(0, 0)], 5, [1.0])
     assert flags.all()
@@ -233,36 +227,13 @@ def test_scores_from_stored_flags_are_bit_equal():
     for row, sigma in enumerate((5, 20, 40)):
         again = scores_from_matches(scores, [image[row] for image in flags], [len(t) for t in ground_truth])
         assert again == table.loc[sigma].to_dict()
+    # The detections above a score keep their flags: greedy matching never looks ahead.
+    for (points, values), truth, matched in zip(predictions, ground_truth, flags, strict=True):
+        _, fewer = match_image(points[values >= 0.5], values[values >= 0.5], truth, 5)
+        assert np.array_equal(fewer, matched[0][:, : fewer.shape[1]])
     for i, ((points, values), truth) in enumerate(zip(predictions, ground_truth, strict=True)):
         alone_order, alone = match_image(points, values, truth, 20)
         assert np.array_equal(alone_order, order[i]) and np.array_equal(alone, flags[i][1])
-
-
-def test_evidence_without_coordinates_gives_the_same_scores(tmp_path):
-    predictions, ground_truth = random_set(12, 12, integer=True, tied=True)
-    images = [f"frame_{i:03d}" for i in range(12)]
-    frame = matches_frame(predictions, ground_truth, images, (5, 20, 40), scale=1.5)
-    assert not {"x", "y"} & set(frame.columns)
-    assert frame.groupby("image")["heads"].first().tolist() == [len(truth) for truth in ground_truth]
-    frame.to_parquet(tmp_path / "matches.parquet")
-    again = scores_from_frame(pd.read_parquet(tmp_path / "matches.parquet"))
-    expected = localization_scores(predictions, ground_truth, (5, 20, 40), scale=1.5)
-    pd.testing.assert_frame_equal(again, expected, check_exact=True)
-    one = scores_from_frame(matches_frame(predictions, ground_truth, images, [2.5]))
-    pd.testing.assert_frame_equal(
-        one, localization_scores(predictions, ground_truth, [2.5]), check_exact=True
-    )
-    # An image with heads and no detection counts, an image with neither does not.
-    assert (
-        scores_from_frame(matches_frame([([], []), ok], [[(9, 9)], [(0, 0)]], ["a", "b"])).loc[5, "AR.50"]
-        == 0.5
-    )
-    with pytest.raises(ValueError, match="image names"):
-        matches_frame(predictions, ground_truth, images[:-1] + images[:1], (5,))
-    with pytest.raises(ValueError, match="lacks"):
-        scores_from_frame(frame.drop(columns=["heads"]))
-    with pytest.raises(ValueError, match="no match flags"):
-        scores_from_frame(frame[["image", "heads", "rank", "score"]])
 
 
 def test_flags_and_heads_that_do_not_belong_together_are_refused():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from crowdloc.metrics.counting import counting_errors, f1_at
-from crowdloc.metrics.evidence import matches_frame, scores_from_frame
 from crowdloc.metrics.localization import (
     COLUMNS,
     SIGMAS,
@@ -22,8 +21,6 @@ __all__ = [
     "localization_scores",
     "match_image",
     "match_images",
-    "matches_frame",
-    "scores_from_frame",
     "scores_from_matches",
     "sigma_scale",
 ]

@@ -27,9 +27,7 @@ def counting_errors(predicted: ArrayLike, actual: ArrayLike) -> dict[str, float]
         raise ValueError("predicted is empty: pass the counts of at least one image")
     bad = np.flatnonzero(~(np.isfinite(counted) & np.isfinite(real)))
     if len(bad):
-        raise ValueError(
-            f"the counts of image {bad[0]} are not finite: leave the image out of both arguments"
-        )
+        raise ValueError(f"the counts of image {bad[0]} are not finite: leave the image out of both arguments")
     error = counted - real
     return {"MAE": float(np.abs(error).mean()), "MSE": float(np.sqrt((error * error).mean()))}
 

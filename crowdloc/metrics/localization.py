@@ -57,9 +57,7 @@ def localization_scores(
         argument.
     """
     order, flags = match_images(predictions, ground_truth, sigmas, scale=scale)
-    scores = [
-        np.asarray(s, dtype=np.float64)[by_score] for (_, s), by_score in zip(predictions, order, strict=True)
-    ]
+    scores = [np.asarray(s, dtype=np.float64)[by_score] for (_, s), by_score in zip(predictions, order, strict=True)]
     heads = [len(np.asarray(truth)) for truth in ground_truth]
     rows = [scores_from_matches(scores, [image[row] for image in flags], heads) for row in range(len(sigmas))]
     return pd.DataFrame(rows, columns=list(COLUMNS), index=pd.Index(sigmas, name="sigma"))
@@ -89,9 +87,7 @@ def scores_from_matches(
         :, ::-1
     ]  # best precision at this recall or a higher one
     padded = np.pad(precision, ((0, 0), (0, 1)))  # beyond the last recall precision is 0
-    curve = np.stack(
-        [p[np.searchsorted(r, _RECALLS)] for p, r in zip(padded, recall, strict=True)]
-    )  # (10, 101)
+    curve = np.stack([p[np.searchsorted(r, _RECALLS)] for p, r in zip(padded, recall, strict=True)])  # (10, 101)
     final = recall[:, -1] if len(pooled) else np.zeros(len(THRESHOLDS))
     values = (curve[0].mean(), curve[5].mean(), curve.ravel().mean(), final[0], final[5], final.mean())
     return dict(zip(COLUMNS, map(float, values), strict=True))

@@ -124,9 +124,7 @@ def _greedy(
     detection, head, similarity = detection[wish], head[wish], similarity[wish]
     start = np.searchsorted(detection, np.arange(num_detections))
     # A level shortens every list to the heads that are similar enough: a prefix, for similarity falls.
-    length = np.stack(
-        [np.bincount(detection[similarity >= level], minlength=num_detections) for level in levels]
-    )
+    length = np.stack([np.bincount(detection[similarity >= level], minlength=num_detections) for level in levels])
     end = (start + length).ravel()  # index level * num_detections + detection
     turn = np.tile(start, len(levels))
     holder = np.full(len(levels) * num_heads, num_detections)  # num_detections: nobody
@@ -162,9 +160,7 @@ def check_images(
     images = []
     for index, (prediction, heads) in enumerate(zip(predictions, ground_truth, strict=True)):
         if not isinstance(prediction, (tuple, list)) or len(prediction) != 2:
-            raise ValueError(
-                f"predictions[{index}] is not a pair: pass (points of shape (n, 2), scores of shape (n,))"
-            )
+            raise ValueError(f"predictions[{index}] is not a pair: pass (points of shape (n, 2), scores of shape (n,))")
         points = _points(prediction[0], f"points of predictions[{index}]")
         scores = _numbers(prediction[1], f"scores of predictions[{index}]")
         if scores.shape != (len(points),):
