@@ -1,8 +1,8 @@
 """RAZNet's localization branch (paper ref. [24]), the head that GNANet reuses (§IV-B4).
 
 Deviations from the public code of that branch: one output channel and no ReLU after the last convolution (a ReLU
-before a sigmoid could never predict below one half); the bias of the last convolution starts at the best constant
-answer for the training data, see `prior_logit`.
+before a sigmoid could never predict below one half); the last convolution starts at the best constant answer for the
+training data, see `LocalizationHead.reset_last`.
 """
 
 from __future__ import annotations
@@ -45,9 +45,19 @@ class LocalizationHead(nn.Module):
             layers.extend(upsample_block(channels, out, norm=norm))
             layers.extend(conv_block(out, out, dilation=2, norm=norm))
             channels = out
-        last = nn.Conv2d(channels, 1, 1)
-        nn.init.constant_(last.bias, prior_logit(SENSECROWD_SHARE))  # type: ignore[arg-type]
-        self.layers = nn.Sequential(*layers, last)
+        self.layers = nn.Sequential(*layers, nn.Conv2d(channels, 1, 1))
+        self.reset_last()
+
+    def reset_last(self, share: float = SENSECROWD_SHARE, positive_weight: float = 50.0) -> None:
+        """Start at the best constant answer: the bias at `prior_logit`, the weights close to zero.
+
+        PyTorch's default draws far larger weights. They multiply features that are never negative, so a seed that
+        draws them all negative (as seed 0 did with 8 channels) can only push the map below its bias, and a short
+        training never leaves the constant answer. N(0, 0.01), as in RetinaNet, lets every sign change at once.
+        """
+        last = self.layers[-1]
+        nn.init.normal_(last.weight, std=0.01)  # type: ignore[arg-type]
+        nn.init.constant_(last.bias, prior_logit(share, positive_weight))  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
         return self.layers(features)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from crowdloc.attention import module_seed
 from crowdloc.models.backbone import VGG16Frontend
-from crowdloc.models.head import SENSECROWD_SHARE, LocalizationHead, prior_logit
+from crowdloc.models.head import SENSECROWD_SHARE, LocalizationHead
 from crowdloc.models.layers import pad_to_multiple
 
 
@@ -72,6 +72,8 @@ def initialise(model: nn.Module, seed: int, *, share: float = SENSECROWD_SHARE, 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(module_seed(seed, name, None))
             reset()
-    for module in model.modules():
+    for name, module in model.named_modules():
         if isinstance(module, LocalizationHead):
-            nn.init.constant_(module.layers[-1].bias, prior_logit(share, positive_weight))  # type: ignore[arg-type]
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(module_seed(seed, f"{name}.last", None))
+                module.reset_last(share, positive_weight)
