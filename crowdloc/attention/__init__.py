@@ -1,4 +1,4 @@
-"""Sampled attention over feature maps: Gaussian, random, local and full neighbourhoods with one engine (paper §IV-A)."""
+"""Attention of a query to chosen cells: Gaussian, random, local and full neighbourhoods (paper §IV-A, Table IX)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from crowdloc.attention.functional import (
     random_attention,
     sample_neighbors,
 )
+from crowdloc.attention.limit import gaussian_limit_attention
 from crowdloc.attention.modules import GaussianNeighborAttention
 from crowdloc.attention.seeds import module_seed
 
@@ -17,6 +18,7 @@ __all__ = [
     "GaussianNeighborAttention",
     "available_backends",
     "full_attention",
+    "gaussian_limit_attention",
     "gaussian_neighbor_attention",
     "local_attention",
     "module_seed",

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from crowdloc.attention import ops, reference
+from crowdloc.attention.checks import check_count, neighborhood, seed_tensor, to_map, to_rows
 from crowdloc.attention.sampling import Neighborhood, neighbor_cells
-from crowdloc.attention.tables import MAX_GAMMA
 
 BACKENDS = ("reference", "numba", "triton")
 # looked up once, without importing them; Triton's backend is a file of this package that Triton itself must serve
@@ -70,9 +69,7 @@ def gaussian_neighbor_attention(
     Raises:
         ValueError, TypeError: an argument is out of range or does not fit the others; the message names it.
     """
-    if sampling not in ("independent", "qmc"):
-        raise ValueError(f'sampling must be "independent" or "qmc", not {sampling!r}')
-    where = _neighborhood(sampling, gamma, num_points, num_samples, boundary, origin)
+    where = neighborhood(sampling, gamma, num_points, num_samples, boundary, origin)
     return _attend(query, key, value, seed, where, backend)
 
 
@@ -90,7 +87,7 @@ def random_attention(
 
     Arguments, shapes and errors as in `gaussian_neighbor_attention`.
     """
-    where = _neighborhood("random", 0.0, num_points, num_samples, "clamp", (0, 0))
+    where = neighborhood("random", 0.0, num_points, num_samples, "clamp", (0, 0))
     return _attend(query, key, value, seed, where, backend)
 
 
@@ -110,7 +107,7 @@ def local_attention(
     """
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window must be a positive odd number, not {window}")
-    where = _neighborhood("window", 0.0, window * window, 1, boundary, (0, 0))
+    where = neighborhood("window", 0.0, window * window, 1, boundary, (0, 0))
     return _attend(query, key, value, 0, where, backend)
 
 
@@ -119,10 +116,10 @@ def full_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
     Nothing is sampled, so this is torch's own `scaled_dot_product_attention`.
     """
-    q, k, v = _to_rows(query, key, value)
+    q, k, v = to_rows(query, key, value)
     k = k.flatten(1, 3)
     out = F.scaled_dot_product_attention(q.flatten(1, 2), k, k if v is None else v.flatten(1, 3))
-    return _to_map(out.view(q.shape), query)
+    return to_map(out.view(q.shape), query)
 
 
 def sample_neighbors(
@@ -143,65 +140,23 @@ def sample_neighbors(
     Returns int64 (N, F·S, T·P): flat indices into T·H·W, frame-major along the last axis; −1 where boundary="mask"
     dropped a draw.
     """
-    if sampling not in ("independent", "qmc"):
-        raise ValueError(f'sampling must be "independent" or "qmc", not {sampling!r}')
     if height < 1 or width < 1:
         raise ValueError(f"height and width must be at least 1, not {height} and {width}")
-    where = _neighborhood(sampling, gamma, num_points, num_samples, boundary, origin)
-    _check_count("num_frames", num_frames)
-    return neighbor_cells(where, num_frames, height, width, _seed_tensor(seed))
-
-
-def _neighborhood(
-    kind: str,
-    gamma: float | Iterable[float],
-    num_points: int,
-    num_samples: int,
-    boundary: str,
-    origin: tuple[int, int],
-) -> Neighborhood:
-    gammas = (float(gamma),) if isinstance(gamma, (int, float)) else tuple(float(g) for g in gamma)
-    if not gammas:
-        raise ValueError("gamma must have at least one value")
-    for g in gammas:
-        if not 0 <= g <= MAX_GAMMA:
-            raise ValueError(f"gamma must be between 0 and {MAX_GAMMA:g} cells, not {g}")
-    _check_count("the number of gamma values", len(gammas))
-    _check_count("num_points", num_points)
-    _check_count("num_samples", num_samples)
-    if kind == "qmc" and num_points & (num_points - 1):
-        raise ValueError(f'num_points must be a power of two for sampling="qmc", not {num_points}')
-    if boundary not in ("clamp", "mask"):
-        raise ValueError(f'boundary must be "clamp" or "mask", not {boundary!r}')
-    y0, x0 = origin
-    return Neighborhood(kind, gammas, num_points, num_samples, boundary == "mask", y0, x0)
-
-
-def _check_count(name: str, value: int) -> None:
-    if not 1 <= value <= 65535:
-        raise ValueError(f"{name} must be between 1 and 65535, not {value}")
-
-
-def _seed_tensor(seed: int | Tensor) -> Tensor:
-    if isinstance(seed, Tensor):
-        if seed.dim() or seed.dtype.is_floating_point:
-            raise TypeError(f"seed must be an int or a 0-dim integer tensor, not {seed.dtype} of shape {tuple(seed.shape)}")
-        return seed.long()
-    if not -(2**63) <= seed < 2**63:
-        seed = (seed + 2**63) % 2**64 - 2**63
-    return torch.tensor(seed, dtype=torch.int64)
+    where = neighborhood(sampling, gamma, num_points, num_samples, boundary, origin)
+    check_count("num_frames", num_frames)
+    return neighbor_cells(where, num_frames, height, width, seed_tensor(seed))
 
 
 def _attend(
     query: Tensor, key: Tensor, value: Tensor, seed: int | Tensor, where: Neighborhood, backend: str | None
 ) -> Tensor:
-    q, k, v = _to_rows(query, key, value)
+    q, k, v = to_rows(query, key, value)
     chosen = _choose(query, backend)
     if chosen == "reference":
-        out = reference.attend(q, k, v, _seed_tensor(seed), where)
+        out = reference.attend(q, k, v, seed_tensor(seed), where)
     else:
-        out = ops.neighbor_attention(q, k, v, _seed_tensor(seed), chosen, *where)
-    return _to_map(out, query)
+        out = ops.neighbor_attention(q, k, v, seed_tensor(seed), chosen, *where)
+    return to_map(out, query)
 
 
 def _choose(query: Tensor, backend: str | None) -> str:
@@ -218,40 +173,9 @@ def _choose(query: Tensor, backend: str | None) -> str:
     if backend == "triton" and not _TRITON:
         raise ValueError("backend 'triton' is not installed: pip install triton, or another backend")
     if backend == "triton" and not (query.is_cuda or _INTERPRET):
-        raise ValueError("backend 'triton' needs CUDA tensors; query is on the CPU (TRITON_INTERPRET=1 allows it in tests)")
+        raise ValueError("backend 'triton' needs a CUDA query, not one on the CPU (tests: TRITON_INTERPRET=1)")
     if backend == "numba" and query.device.type != "cpu":
         raise ValueError(f"backend 'numba' needs CPU tensors; query is on {query.device}")
     if backend != "reference" and query.dtype == torch.float64:
         raise ValueError(f"backend {backend!r} does not compute in float64: use backend='reference'")
     return backend
-
-
-def _to_rows(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Channel-last rows (B, H, W, C), (B, T, H, W, C) and (B, T, H, W, C), or None when key and value are one tensor."""
-    for name, x, dims in (("query", query, (4,)), ("key", key, (4, 5)), ("value", value, (4, 5))):
-        if x.dim() not in dims:
-            raise ValueError(f"{name} must have {' or '.join(map(str, dims))} dimensions, not shape {tuple(x.shape)}")
-        if x.dtype != query.dtype or not x.dtype.is_floating_point:
-            raise TypeError(f"{name} must be floating point and of the query's dtype, not {x.dtype} with {query.dtype}")
-        if x.device != query.device:
-            raise ValueError(f"{name} must be on the query's device {query.device}, not on {x.device}")
-    if 0 in query.shape or 0 in key.shape:
-        raise ValueError(f"query and key must not be empty, not {tuple(query.shape)} and {tuple(key.shape)}")
-    if key.shape[0] != query.shape[0] or key.shape[-3:] != query.shape[-3:]:
-        raise ValueError(f"key must agree with query in B, C, H, W, not {tuple(key.shape)} with {tuple(query.shape)}")
-    if value.shape != key.shape:
-        raise ValueError(f"value must have the shape of key, not {tuple(value.shape)} with {tuple(key.shape)}")
-    rows = query.permute(0, 2, 3, 1).contiguous()
-    if key is query:
-        keys = rows.unsqueeze(1)
-    else:
-        keys = (key.unsqueeze(1) if key.dim() == 4 else key).permute(0, 1, 3, 4, 2).contiguous()
-    if value is key:
-        return rows, keys, None
-    return rows, keys, (value.unsqueeze(1) if value.dim() == 4 else value).permute(0, 1, 3, 4, 2).contiguous()
-
-
-def _to_map(rows: Tensor, like: Tensor) -> Tensor:
-    """(B, H, W, C) -> (B, C, H, W) in the memory format of the query."""
-    out = rows.permute(0, 3, 1, 2)
-    return out.contiguous() if like.is_contiguous() else out

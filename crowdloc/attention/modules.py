@@ -1,47 +1,68 @@
-"""Attention as a module: what a network keeps of GNA is its options, since GNA has no weights."""
+"""Gaussian neighbour attention as a module that knows its options, and its γ when they are learned."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
+from crowdloc.attention.checks import check_gamma
 from crowdloc.attention.functional import gaussian_neighbor_attention
+from crowdloc.attention.limit import gaussian_limit_attention
 
 
 class GaussianNeighborAttention(nn.Module):
-    """Multi-focus GNA with its options; draws once in training and `num_samples` times at test (paper §IV-A).
+    """Multi-focus Gaussian neighbour attention (paper §IV-A); no parameters unless `learn_gamma`.
 
-    Args: as in `gaussian_neighbor_attention`. The seed is given with every call; see `module_seed`.
+    Args:
+        gamma, num_points, boundary, backend: as in `gaussian_neighbor_attention`.
+        num_samples: repeated samplings at test, averaged against randomness; in training there is one.
+        sampling: "independent", "qmc", or "limit": no draws at all, `gaussian_limit_attention`.
+        learn_gamma: make log γ a parameter, one per focus; needs sampling="limit".
     """
 
     def __init__(
         self,
         *,
-        gamma: Sequence[float] = (3.0, 5.0, 10.0),
+        gamma: float | Iterable[float] = (3.0, 5.0, 10.0),
         num_points: int = 32,
         num_samples: int = 3,
         boundary: str = "clamp",
         sampling: str = "independent",
         backend: str | None = None,
+        learn_gamma: bool = False,
     ) -> None:
         super().__init__()
-        self.gamma = tuple(gamma)
-        self.num_points = num_points
-        self.num_samples = num_samples
-        self.boundary = boundary
-        self.sampling = sampling
-        self.backend = backend
+        if learn_gamma and sampling != "limit":
+            raise ValueError(f'learn_gamma needs sampling="limit", not {sampling!r}: draws have no gradient in gamma')
+        self.fixed_gamma = check_gamma(gamma)
+        self.num_points, self.num_samples = num_points, num_samples
+        self.boundary, self.sampling, self.backend = boundary, sampling, backend
+        if learn_gamma and min(self.fixed_gamma) <= 0:
+            raise ValueError("gamma must be positive to be learned")
+        self.log_gamma = nn.Parameter(torch.tensor(self.fixed_gamma).log()) if learn_gamma else None
+
+    @property
+    def gamma(self) -> tuple[float, ...]:
+        """The γ in use, in feature cells."""
+        return self.fixed_gamma if self.log_gamma is None else tuple(self.log_gamma.detach().exp().tolist())
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, *, seed: int | Tensor, origin: tuple[int, int] = (0, 0)
     ) -> Tensor:
-        """(B, C, H, W), keys and values (B, T, C, H, W) or (B, C, H, W) -> (B, C, H, W)."""
+        """(B, C, H, W) and (B, T, C, H, W) or (B, C, H, W) -> (B, C, H, W).
+
+        `seed` should come from `module_seed`, so that modules and training steps draw differently.
+        """
+        if self.sampling == "limit":
+            gamma = self.fixed_gamma if self.log_gamma is None else self.log_gamma.exp()
+            return gaussian_limit_attention(query, key, value, gamma=gamma, boundary=self.boundary)
         return gaussian_neighbor_attention(
             query,
             key,
             value,
-            gamma=self.gamma,
+            gamma=self.fixed_gamma,
             num_points=self.num_points,
             num_samples=1 if self.training else self.num_samples,
             seed=seed,
@@ -52,7 +73,10 @@ class GaussianNeighborAttention(nn.Module):
         )
 
     def extra_repr(self) -> str:
+        gamma = ", ".join(f"{g:g}" for g in self.gamma)
+        if self.sampling == "limit":
+            return f"gamma=({gamma}), sampling=limit, learned={self.log_gamma is not None}, boundary={self.boundary}"
         return (
-            f"gamma={self.gamma}, num_points={self.num_points}, num_samples={self.num_samples}, "
+            f"gamma=({gamma}), num_points={self.num_points}, num_samples={self.num_samples}, "
             f"boundary={self.boundary}, sampling={self.sampling}, backend={self.backend}"
         )

@@ -34,7 +34,7 @@ _exact = njit(cache=True, nogil=True, error_model="numpy")
 _inline = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 
 KINDS = ("independent", "qmc", "random", "window")
-INDEPENDENT, QMC, RANDOM, WINDOW = range(4)
+QMC, RANDOM, WINDOW = 1, 2, 3
 GUIDE = 11  # leading bits that look up where the search in a threshold table starts
 
 U = np.uint64
@@ -99,7 +99,7 @@ def _offsets(y, x, row, frame, seed, kind, samples, origin, size, table, guide, 
     _, height, width = size
     points = to_x.size
     if kind == WINDOW:
-        side = int(round(points**0.5))
+        side = round(points**0.5)
         for point in range(points):
             to_x[point], to_y[point] = x + point % side - side // 2, y + point // side - side // 2
         return
@@ -258,7 +258,7 @@ def _look(first, size, seed, kind, samples, points, masked, origin, tables, guid
 @_fast
 def _forward(first, last, query, key, value, out, room, sets, plan):
     """Output of a range of queries: all of one batch entry before the next, so that its keys stay in cache."""
-    batch, queries, channels = query.shape
+    batch, _, channels = query.shape
     draws = plan[0][0] * plan[4]
     cells, found = np.empty((last - first, sets, draws), np.int32), np.empty((last - first, room), np.int32)
     starts, counts = np.empty((last - first, plan[0][0] + 1), np.int32), np.empty(last - first, np.int32)
@@ -279,11 +279,11 @@ def _forward(first, last, query, key, value, out, room, sets, plan):
 
 @_fast
 def _backward_query(first, last, query, key, value, grad, grad_query, found, starts, factors, sets, plan):
-    """Gradient of a range of queries, and what each of them adds to the gradients of its distinct cells:
+    """Gradient of a range of queries, and what each of them adds to the gradients of its distinct cells.
 
-    factors[n, slot, b, 0] times the query to the key's, factors[n, slot, b, 1] times the output's gradient to the value's.
+    That is factors[n, slot, b, 0] · query to the key's and factors[n, slot, b, 1] · grad to the value's.
     """
-    batch, queries, channels = query.shape
+    batch, _, channels = query.shape
     draws, room = plan[0][0] * plan[4], found.shape[1]
     cells, counts = np.empty((last - first, sets, draws), np.int32), np.empty(last - first, np.int32)
     _look(first, *plan, cells, found[first:last], starts[first:last], counts)
@@ -425,8 +425,8 @@ def _room(where: Neighborhood, key: Tensor) -> int:
 def _plan(where: Neighborhood, key: Tensor, seed: Tensor) -> tuple[Any, ...]:
     """What `_look` needs to draw, of types that do not change between calls."""
     size = (key.shape[1], key.shape[2], key.shape[3])
-    kind, origin = KINDS.index(where.kind), (where.y0, where.x0)
-    return size, int(seed), kind, where.num_samples, where.num_points, where.masked, origin, *_tables(tuple(where.gamma))
+    kind, gammas, points, samples, masked, y0, x0 = where
+    return size, int(seed), KINDS.index(kind), samples, points, masked, (y0, x0), *_tables(tuple(gammas))
 
 
 @lru_cache(maxsize=64)
