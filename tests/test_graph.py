@@ -31,11 +31,14 @@ STUBS = {
     "results.py": 'def report(): return "the summary"\n',
     "models/__init__.py": "",
     "attention/__init__.py": "",
-    "datasets/synthcrowd/__init__.py": "",
-    "datasets/synthcrowd/store.py": """
+    "datasets/synthcrowd/__init__.py": """
         def generate(out, preset):
             out.mkdir(parents=True)
             (out / preset).write_text("")
+    """,
+    "datasets/synthcrowd/store.py": """
+        from crowdloc import paths
+        def default_root(): return paths.BUILD / "data" / "synthcrowd"
     """,
 }
 
@@ -149,7 +152,7 @@ def test_run_then_only_what_changed(clone):
         "crowdloc/results.py": {"notebook": 1, "report": 1},
         "results/synthcrowd-mini/raznet/seed0/weights.safetensors": everything | {"data": 0, "evaluate": 1},
         "crowdloc/models/new.py": everything | {"data": 0},
-        "crowdloc/datasets/synthcrowd/store.py": everything,
+        "crowdloc/datasets/synthcrowd/__init__.py": everything,
     }.items():
         path = clone / changed
         content = path.read_text() if path.exists() else None
