@@ -160,6 +160,7 @@ def test_frame_converts_and_keeps_float64(tmp_path: Path) -> None:
         ({"boxes": [[0, 0, 1, np.nan]]}, "boxes row 0"),
         ({"boxes": np.zeros((0, 4))}, "0 boxes for 1 points"),
         ({"track_ids": [1, 2]}, "2 track ids for 1 points"),
+        ({"track_ids": [np.nan]}, "track ids are no whole numbers"),
     ],
 )
 def test_bad_annotation_names_the_image(given_: dict, message: str) -> None:
@@ -206,9 +207,9 @@ def test_every_truncation_is_noticed(tmp_path: Path, options: tuple[str, list[in
     path = tmp_path / f"a{options[0]}"
     path.write_bytes(whole + b"\0padding")
     assert read_image(path).shape == (9, 11, 3)
-    for length in range(len(whole)):
+    for length in (*range(0, len(whole), 3), *range(len(whole) - 20, len(whole))):
         path.write_bytes(whole[:length])
-        with pytest.raises(CrowdlocError, match=f"image {path} is truncated"):
+        with pytest.raises(CrowdlocError, match="is truncated"):
             read_image(path)
 
 

@@ -149,6 +149,7 @@ def test_shanghaitech_layouts(tmp_path: Path, folder: str, truth: str) -> None:
     assert (
         len(load("shanghaitech_a", tmp_path, "trainval")) == 11 and len(load("shanghaitech_a", tmp_path, "all")) == 13
     )
+    (tmp_path / folder / "test_data" / "images" / "._IMG_1.jpg").write_bytes(b"macOS")  # ignored
     test = load("shanghaitech_a", tmp_path / folder, "test", num_frames=3)
     assert points(test) == [[[0, 0], [0, 1]], [[1, 0], [0, 1]]]
     assert [test[i].frames.shape for i in (0, 1)] == [(3, 10, 21, 3), (3, 10, 22, 3)]  # mixed sizes, one grey
@@ -224,6 +225,7 @@ def test_sensecrowd(tmp_path: Path, repacked: bool) -> None:
         ("0001 1 2 3\n", "line 1: 4 tokens are not 1 and seven a head"),
         ("0001\n0002 1 1 1 1 1 1 x\n", "line 2: a token after '0002' is no number"),
         ("0001\n0001\n", "line 2: frame '0001' is repeated"),
+        ("0001\n" + "9" * 300 + "\n", "line 2: frame '9+' is no name"),
         ("\n\n0001 1 1 1 1 1 1 nan\n", "line 3: a coordinate is not finite"),
         ("0001 1.5 1 1 1 1 1 1\n", "line 1: .* an id no whole number"),
         ("0001 1e300 1 1 1 1 1 1\n", "line 1: .* an id no whole number"),
@@ -240,6 +242,7 @@ def test_sensecrowd_damage(tmp_path: Path, text: str, message: str) -> None:
 
 
 tokens = st.one_of(
+    st.text("09", min_size=50, max_size=400),
     st.floats().map(repr),
     st.integers().map(str),
     st.text(max_size=5),

@@ -124,7 +124,7 @@ def test_damage_is_an_error_or_read_but_never_a_crash(tmp_path: Path, compressed
     whole = sample(path, compressed)
     outcomes = set()
     for position in range(124, len(whole)):
-        for byte in {0, 1, 0x7F, 0xFF, whole[position] ^ 0x80}:
+        for byte in {(0, 0x7F, 0xFF)[position % 3], whole[position] ^ 0x80} if position % 2 else {0xFF}:
             path.write_bytes(whole[:position] + bytes([byte]) + whole[position + 1 :])
             try:
                 load_mat(path)
@@ -137,8 +137,9 @@ def test_damage_is_an_error_or_read_but_never_a_crash(tmp_path: Path, compressed
         path.write_bytes(whole[:-30] + bytes([whole[-30] ^ 1]) + whole[-29:])
         with pytest.raises(CrowdlocError):
             load_mat(path)
-    cuts = [length for length in range(len(whole)) if not _is_element_end(whole, length)]
-    for length in cuts:
+    for length in range(0, len(whole), 7):
+        if _is_element_end(whole, length):
+            continue  # whole variables are left: not damaged, but without the variables that a reader asks for
         path.write_bytes(whole[:length])
         with pytest.raises(CrowdlocError, match=r"damaged or no \.mat file"):
             load_mat(path)

@@ -52,7 +52,7 @@ def test_every_broken_file_is_named_and_the_rest_is_read(tmp_path: Path) -> None
     report = verify("shanghaitech_b", tmp_path, progress=False)
     assert report.frames == 28 and report.images == 27 and len(report.broken) == 3
     assert [re.search(r"IMG_\d", message).group() for message in sorted(report.broken)] == ["IMG_4", "IMG_5", "IMG_3"]
-    assert "broken files                 3" in str(report)
+    assert re.search(r"broken files +3\n", str(report))
     for path in truth.glob("*.mat"):
         path.write_bytes(b"")
     assert re.search(r"broken: and \d+ more", str(verify("shanghaitech_b", tmp_path, progress=False)))

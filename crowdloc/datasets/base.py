@@ -53,7 +53,10 @@ class Frame:
         if self.boxes is not None:
             object.__setattr__(self, "boxes", _rows(self.boxes, 4, "boxes", owner))
         if self.track_ids is not None:
-            object.__setattr__(self, "track_ids", np.array(self.track_ids, dtype=np.int64).reshape(-1))
+            try:
+                object.__setattr__(self, "track_ids", np.array(self.track_ids, dtype=np.int64).reshape(-1))
+            except (OverflowError, TypeError, ValueError):
+                raise CrowdlocError(f"{owner}: track ids are no whole numbers: correct its annotation") from None
         for what, array in (("boxes", self.boxes), ("track ids", self.track_ids)):
             if array is not None and len(array) != len(points):
                 raise CrowdlocError(f"{owner}: {len(array)} {what} for {len(points)} points: correct its annotation")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from crowdloc.datasets.base import Frame
-from crowdloc.datasets.files import choose, find_folder, natural
+from crowdloc.datasets.files import choose, entries, find_folder, natural
 from crowdloc.datasets.matlab import load_mat, variable
 from crowdloc.datasets.reading import Listing
 from crowdloc.datasets.shanghaitech import read_image_info
@@ -33,7 +33,8 @@ def scan(root: Path, split: str, *, annotation: str = "points") -> Listing:
     parts = []
     for half in halves:
         images, truth = folder / f"{half}_data" / "images", folder / f"{half}_data" / "ground_truth"
-        stems = {p.stem for p in images.glob("img*.jpg")} | {p.stem.removeprefix("GT_") for p in truth.glob("GT_*.mat")}
+        stems = {path.stem for path in entries(images, "img*.jpg")}
+        stems |= {path.stem.removeprefix("GT_") for path in entries(truth, "GT_*.mat")}
         videos: dict[str, list[Path]] = {}
         for path in sorted((images / f"{stem}.jpg" for stem in stems), key=natural):
             if not re.fullmatch(r"img\d{6}", path.stem):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from crowdloc.datasets.base import Frame
-from crowdloc.datasets.files import find_folder, listed, natural, read_text
+from crowdloc.datasets.files import entries, find_folder, listed, natural, read_text
 from crowdloc.datasets.reading import Listing, hold_out
 from crowdloc.errors import CrowdlocError
 
@@ -28,7 +28,7 @@ def scan(root: Path, split: str) -> Listing:
     for half in halves:
         videos = [path for path in listed(folder / f"{half}_data", "*", "fdst") if path.is_dir()]
         for video in videos if half == "test" else hold_out(videos, split):
-            stems = {path.with_suffix("") for pattern in ("*.jpg", "*.json") for path in video.glob(pattern)}
+            stems = {path.with_suffix("") for pattern in ("*.jpg", "*.json") for path in entries(video, pattern)}
             parts += [partial(_read, stem, half) for stem in sorted(stems, key=natural)]
     return Listing(parts)
 

@@ -38,9 +38,14 @@ def natural(path: Path) -> list[tuple[bool, int, str]]:
     return [(False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts]
 
 
+def entries(folder: Path, pattern: str) -> list[Path]:
+    """Entries of `folder` that match `pattern`, in natural order, without the `._*` that macOS puts into archives."""
+    return sorted((path for path in folder.glob(pattern) if not path.name.startswith(".")), key=natural)
+
+
 def listed(folder: Path, pattern: str, what: str) -> list[Path]:
-    """Entries of `folder` that match `pattern`, in natural order; none is an error."""
-    found = sorted(folder.glob(pattern), key=natural)
+    """As `entries`, but none is an error."""
+    found = entries(folder, pattern)
     if not found:
         raise CrowdlocError(f"{what}: no {pattern} in {folder}: unpack the official archive there")
     return found

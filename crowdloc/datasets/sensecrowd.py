@@ -53,10 +53,9 @@ def read_video(path: Path, images: Path, *, repacked: bool = False) -> list[Fram
         where, stem = f"annotation {path}, line {number}", Path(tokens[0]).stem
         if len(tokens) < lead or (len(tokens) - lead) % 7:
             raise CrowdlocError(f"{where}: {len(tokens)} tokens are not {lead} and seven a head: restore the file")
-        if not stem or "\0" in stem or stem in frames:
-            raise CrowdlocError(
-                f"{where}: frame {tokens[0]!r} is {'repeated' if stem in frames else 'no name'}: restore the file"
-            )
+        if not stem or "\0" in stem or len(stem) > 60 or stem in frames:  # longer names can be no file's
+            fault = "repeated" if stem in frames else "no name"
+            raise CrowdlocError(f"{where}: frame {tokens[0][:60]!r} is {fault}: restore the file")
         try:
             heads = np.array([float(token) for token in tokens[lead:]]).reshape(-1, 7)  # (n, 7)
         except ValueError:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from crowdloc.datasets.base import Frame
-from crowdloc.datasets.files import find_folder, natural, xy
+from crowdloc.datasets.files import entries, find_folder, natural, xy
 from crowdloc.datasets.matlab import load_mat, variable
 from crowdloc.datasets.reading import Listing, hold_out
 from crowdloc.errors import CrowdlocError
@@ -22,7 +22,8 @@ def scan(root: Path, split: str, *, part: str) -> Listing:
 
     The set has no validation images: val is every tenth training image in natural order (IMG_10, IMG_20, …),
     train the others, trainval all. Every image is a scene of its own. Coordinates are MATLAB's 1-based ones,
-    shifted here; some official points lie outside the image, a few by hundreds of pixels.
+    shifted here; some official points lie outside the image, a few by hundreds of pixels. Of part A,
+    test image IMG_98 is training image IMG_121, byte for byte.
     """
     what = f"shanghaitech_{part.lower()}"
     halves = {"test": ("test",), "all": ("train", "test")}.get(split, ("train",))
@@ -39,7 +40,8 @@ def scan(root: Path, split: str, *, part: str) -> Listing:
         find_folder(folder / f"{half}_data", (), ["|".join(_TRUTH)], what)
         images = folder / f"{half}_data" / "images"
         truth = next(path for name in _TRUTH if (path := images.parent / name).exists())
-        stems = {p.stem for p in images.glob("*.jpg")} | {p.stem.removeprefix("GT_") for p in truth.glob("GT_*.mat")}
+        stems = {path.stem for path in entries(images, "*.jpg")}
+        stems |= {path.stem.removeprefix("GT_") for path in entries(truth, "GT_*.mat")}
         ordered = sorted((images / f"{stem}.jpg" for stem in stems), key=natural)
         chosen = ordered if half == "test" else hold_out(ordered, split)
         parts += [partial(_read, path, truth / f"GT_{path.stem}.mat", half) for path in chosen]
