@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crowdloc.attention.deformable import DeformableAttention
 from crowdloc.attention.functional import (
     available_backends,
     full_attention,
@@ -15,6 +16,7 @@ from crowdloc.attention.modules import GaussianNeighborAttention
 from crowdloc.attention.seeds import module_seed
 
 __all__ = [
+    "DeformableAttention",
     "GaussianNeighborAttention",
     "available_backends",
     "full_attention",
