@@ -349,6 +349,10 @@ def test_a_finished_split_is_left_alone(small_root: Path) -> None:
     assert len(files) == 8
     generate(small_root, splits=("dev",), progress=False)
     assert {p: p.stat().st_mtime_ns for p in small_root.rglob("*") if p.is_file()} == files
+    folder = split_folder(small_root, "mini", "sense", "dev") / "scene001"
+    assert is_current(folder, 3, None) and not is_current(folder, 4, None) and not is_current(folder, 3, "other hash")
+    (folder / "002.jpg").unlink()
+    assert not is_current(folder, 3, None)
 
 
 @pytest.mark.parametrize(
