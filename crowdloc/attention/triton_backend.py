@@ -235,9 +235,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor | None, seed: Tensor, wher
     v = k if value is None else value.contiguous()
     out = torch.empty_like(q)
     with torch.cuda.device_of(q):
-        _forward[(q[..., 0].numel(),)](
-            q, k, v, out, **_place(where, k, seed), **_blocks(where, k), SAME=value is None
-        )
+        _forward[(q[..., 0].numel(),)](q, k, v, out, **_place(where, k, seed), **_blocks(where, k), SAME=value is None)
     return out
 
 
@@ -252,14 +250,15 @@ def backward(
     v = k if value is None else value.contiguous()
     place, blocks = _place(where, k, seed), _blocks(where, k)
     grad_query = torch.empty_like(q)
-    programs, shared, stored = q[..., 0].numel(), value is None, torch.are_deterministic_algorithms_enabled()
-    if not stored:
+    programs, shared = q[..., 0].numel(), value is None
+    if not torch.are_deterministic_algorithms_enabled():
         grad_key = torch.zeros_like(k, dtype=torch.float32)
         grad_value = grad_key if shared else torch.zeros_like(grad_key)
         with torch.cuda.device_of(q):
             _backward_query[(programs,)](
-                q, k, v, g, grad_query, grad_key, grad_value, None, None, None, **place, **blocks, STORE=False, SAME=shared
-            )
+                q, k, v, g, grad_query, grad_key, grad_value, None, None, None,
+                **place, **blocks, STORE=False, SAME=shared,
+            )  # fmt: skip
         return grad_query, grad_key.to(k.dtype), None if shared else grad_value.to(k.dtype)
     draws, total = where.sets * k.shape[1] * where.num_points, k[0, ..., 0].numel()
     named = torch.empty(place["queries"] * draws, dtype=torch.int32, device=q.device)
