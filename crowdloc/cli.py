@@ -102,7 +102,7 @@ def _train(o: argparse.Namespace) -> None:
     # Further processes of the same training (`--devices`) are started by the first, which holds the lock.
     first = "LOCAL_RANK" not in os.environ
     with locked(out / ".lock", f"training of {experiment.id}") if first else nullcontext():
-        print(runs.train(experiment, out=out, root=o.data_root, devices=o.devices))
+        print(runs.train(experiment, out=out, root=o.data_root, devices=o.devices or "auto"))
 
 
 def _evaluate(o: argparse.Namespace) -> None:
@@ -183,9 +183,7 @@ def _parser() -> _Parser:
     promote.add_argument("id", metavar="ID")
 
     train = add("train", _train, "train an experiment; an interrupted one goes on where it stopped")
-    train.add_argument(
-        "--devices", type=_positive, default="auto", metavar="N", help="processes or GPUs (default: auto)"
-    )
+    train.add_argument("--devices", type=_positive, metavar="N", help="processes or GPUs (default: auto)")
     evaluate = add("evaluate", _evaluate, "run an experiment's stored weights again on its test data")
     for command in (train, evaluate):
         command.add_argument("id", metavar="ID", help="see crowdloc list")

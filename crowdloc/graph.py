@@ -96,7 +96,7 @@ def plan(source: str, data_root: str | os.PathLike[str] | None = None) -> Plan:
 
 def generated(id: str) -> list[str]:
     """The generated data that an experiment reads, relative to build/."""
-    return ["data/synthcrowd"] if id.startswith("synthcrowd") else []
+    return ["data/synthcrowd.txt"] if id.startswith("synthcrowd") else []
 
 
 def data_key() -> str:
@@ -151,6 +151,7 @@ def run(source: str, data_root: str | None, cores: int | None, extra: Sequence[s
             os.environ.setdefault("TQDM_MININTERVAL", "10")  # a log needs no moving bars
         options = f"--cores {cores} --keep-going --nolock --rerun-incomplete --rerun-triggers params input code".split()
         options += ["--snakefile", str(snakefile), "--directory", str(paths.BUILD)]
+        options += ["--max-checksum-file-size", "100MB"]  # executed notebooks hold pictures
         options += ["--quiet", "rules", "host", "reason", *extra]
         options += ["--config", f"source={source}", *([f"data_root={todo.root}"] if todo.root else [])]
         try:

@@ -59,7 +59,7 @@ def notebook(tmp_path, monkeypatch):
         (["nonsense"], "invalid choice: 'nonsense'"),
         ([], "COMMAND"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_errors_are_one_line_with_status_2(capsys, monkeypatch, arguments, message):
     monkeypatch.delenv("CROWDLOC_DATA", raising=False)

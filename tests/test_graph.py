@@ -33,7 +33,7 @@ STUBS = {
     "attention/__init__.py": "",
     "datasets/synthcrowd/__init__.py": """
         def generate(out, preset):
-            out.mkdir(parents=True)
+            out.mkdir(parents=True, exist_ok=True)
             (out / preset).write_text("")
     """,
     "datasets/synthcrowd/store.py": """
