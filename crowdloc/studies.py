@@ -50,13 +50,11 @@ def difficulty_runs(group: str) -> Iterator[dict[str, Any]]:
 
 
 def fusion_runs(group: str) -> Iterator[dict[str, Any]]:
-    """How attention joins the feature: not at all (RAZNet), the paper's sum, a learned factor, a convolution."""
+    """How attention joins the feature of one image: not at all (RAZNet), the paper's sum, a learned factor."""
     for model, options in (
         ("raznet", {}),
         ("s-gnanet", {"fusion": "sum"}),
         ("s-gnanet", {"fusion": "gated"}),
-        ("gnanet", {"fusion": "sum"}),
-        ("gnanet", {"fusion": "gated"}),
     ):
         yield _run(model, RECIPES[group].learning_rates["gnanet"], RECIPES[group].steps // 2, options)
 

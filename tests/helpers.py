@@ -18,7 +18,7 @@ def disc_video(folder: Path, *, frames: int = 4, size: tuple[int, int] = (48, 64
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(frames):
         image = random.integers(60, 100, (*size, 3), dtype=np.uint8)
-        points = np.round(start + (2.0 * index, 0.0))
+        points = np.round(start + np.array([2.0 * index, 0.0]))
         for x, y in points:
             cv2.circle(image, (int(x), int(y)), 3, (230, 200, 180), -1)
         path = folder / f"{index:03d}.png"
