@@ -61,6 +61,8 @@ def seed_tensor(seed: int | Tensor) -> Tensor:
         if seed.dim() or seed.dtype.is_floating_point:
             raise TypeError(f"seed must be an int or a 0-dim integer tensor, not {seed.dtype} {tuple(seed.shape)}")
         return seed.long()
+    if isinstance(seed, float):
+        raise TypeError(f"seed must be an int or a 0-dim integer tensor, not {seed}")
     if not -(2**63) <= seed < 2**63:
         seed = (seed + 2**63) % 2**64 - 2**63
     return torch.tensor(seed, dtype=torch.int64)
