@@ -41,7 +41,7 @@ def neighbours(
         ax.scatter(*query[::-1], marker="*", s=140, color=PALETTE["gnanet"], edgecolor="black", label="query p")
         ax.set(xlim=(-1, width), ylim=(height, -1), aspect="equal", xlabel="x (feature cells)", title=name)
     axes[0, 0].set_ylabel("y (feature cells)")
-    axes[0, -1].legend(loc="lower right", fontsize=8)
+    axes[0, 0].legend(loc="lower right", fontsize=8)
     return figure
 
 

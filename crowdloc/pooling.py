@@ -53,7 +53,7 @@ def _kernel() -> Any:
     levels = len(THRESHOLDS)
 
     @njit(parallel=True, cache=True)
-    def scores(image, flags, weights, heads):  # type: ignore[no-untyped-def]
+    def scores(image, flags, weights, heads):
         replicates, number = len(weights), len(image)
         result = np.zeros((replicates, 2))
         for r in prange(replicates):

@@ -262,7 +262,7 @@ def _forward(first, last, query, key, value, out, room, sets, plan):
     draws = plan[0][0] * plan[4]
     cells, found = np.empty((last - first, sets, draws), np.int32), np.empty((last - first, room), np.int32)
     starts, counts = np.empty((last - first, plan[0][0] + 1), np.int32), np.empty(last - first, np.int32)
-    _look(first, *plan, cells, found, starts, counts)
+    _look(first, *plan, cells, found, starts, counts)  # type: ignore[call-arg]
     scores, merged = np.full(room + 1, -np.inf, np.float32), np.empty(room + 1, np.float32)
     weights, power = np.empty(draws, np.float32), np.empty(draws, np.int32)
     scale, share = np.float32(1 / math.sqrt(channels)), np.float32(1 / sets)
@@ -286,7 +286,7 @@ def _backward_query(first, last, query, key, value, grad, grad_query, found, sta
     batch, _, channels = query.shape
     draws, room = plan[0][0] * plan[4], found.shape[1]
     cells, counts = np.empty((last - first, sets, draws), np.int32), np.empty(last - first, np.int32)
-    _look(first, *plan, cells, found[first:last], starts[first:last], counts)
+    _look(first, *plan, cells, found[first:last], starts[first:last], counts)  # type: ignore[call-arg]
     scores, slopes = np.full(room + 1, -np.inf, np.float32), np.zeros(room + 1, np.float32)
     to_query, to_grad = np.empty(room + 1, np.float32), np.empty(room + 1, np.float32)
     weights, power = np.empty(draws, np.float32), np.empty(draws, np.int32)
@@ -460,6 +460,6 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
 def _announce() -> None:
     """Say on stderr that the first call compiles, unless the kernels are in Numba's cache."""
     source = Path(__file__)
-    stored = Path(_forward.stats.cache_path).glob(f"{source.stem}._forward*.nbi")
+    stored = Path(str(_forward.stats.cache_path)).glob(f"{source.stem}._forward*.nbi")
     if not any(file.stat().st_mtime >= source.stat().st_mtime for file in stored):
         print("crowdloc: compiling the CPU attention kernels once (about 10 s)", file=sys.stderr, flush=True)

@@ -263,7 +263,8 @@ def backward(
     draws, total = where.sets * k.shape[1] * where.num_points, k[0, ..., 0].numel()
     named = torch.empty(place["queries"] * draws, dtype=torch.int32, device=q.device)
     of_query, of_grad = torch.empty(2, len(q), len(named), dtype=torch.float32, device=q.device)
-    grad_key, grad_value = torch.empty_like(k), None if shared else torch.empty_like(v)
+    grad_key = torch.empty_like(k)
+    grad_value = grad_key if shared else torch.empty_like(v)
     with torch.cuda.device_of(q):
         _backward_query[(programs,)](
             q, k, v, g, grad_query, None, None, named, of_query, of_grad, **place, **blocks, STORE=True, SAME=shared
@@ -274,7 +275,7 @@ def backward(
             q, g, grad_key, grad_value, order, begins, of_query, of_grad, place["queries"], total, draws,
             **blocks, SAME=shared,
         )  # fmt: skip
-    return grad_query, grad_key, grad_value
+    return grad_query, grad_key, None if shared else grad_value
 
 
 def sample(where: Neighborhood, frames: int, height: int, width: int, seed: Tensor) -> Tensor:
