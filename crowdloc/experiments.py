@@ -44,7 +44,7 @@ class Recipe:
 
 
 RECIPES = {
-    "synthcrowd-mini": Recipe(steps=300, batch_size=4, learning_rates={"raznet": 2e-3, "gnanet": 4e-3}),
+    "synthcrowd-mini": Recipe(steps=300, batch_size=4, learning_rates={"raznet": 4e-3, "gnanet": 4e-3}),
     "mall-mini": Recipe(steps=400, batch_size=4, learning_rates={"raznet": 2e-3, "gnanet": 2e-3}, seeds=1),
 }
 
