@@ -33,7 +33,7 @@ def _jpeg_layout(data: bytes) -> tuple[int, int, int] | None:
 
 
 def _is_whole(data: bytes) -> bool:
-    """Whether the end of a JPEG or PNG is there: OpenCV fills what is missing with grey and says nothing.
+    """Whether the end of a JPEG or PNG is there: OpenCV 4 fills what is missing with grey, OpenCV 5 refuses.
 
     Inside a scan every 0xFF data byte is followed by 0x00 or a restart marker, so FFD9 after the first scan
     header is the end of the image, also where padding or a maker's data follows it.
