@@ -36,7 +36,7 @@ def test_repeated_and_own_cells():
     for gamma, share in table["own cell drawn (%)"].items():
         inner = 100 * (1 - (1 - neighborhoods.mass(gamma, 0)[0] ** 2) ** 32)
         assert inner - 0.7 < share < inner + 2.5  # draws moved to the border add to the cells there
-    # 28.1, 30.5 and 31.6 of 32 away from the border; draws moved to the border coincide there, on this map by up to 0.8.
+    # 28.1, 30.5 and 31.6 of 32 away from the border; draws moved to the border coincide, here for up to 0.8 more.
     distinct = table["distinct cells"].to_numpy()
     assert (distinct < (28.2, 30.6, 31.7)).all() and (distinct > (27.3, 29.7, 30.8)).all()
 
