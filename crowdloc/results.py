@@ -278,10 +278,10 @@ def report() -> str:
 
 def _summary_rows(experiment: Experiment, row: str, made: dict[str, Any]) -> list[dict[str, Any]]:
     stored, rows = runs.stored_metrics(experiment), []
-    printed = paper.table("II", wide=True).set_index(["method", "sigma"]) if experiment.data == "synthcrowd" else None
+    printed = paper.table("II").set_index(["row", "sigma", "metric"])["value"]
     for sigma in SIGMAS:
         before, now = (m["localization"][str(sigma)]["mAP"] for m in (stored, made))
-        published = float(printed.loc[(row, sigma), "mAP"]) if printed is not None else float("nan")
+        published = float(printed[row, sigma, "mAP"]) if experiment.data == "synthcrowd" else float("nan")
         rows.append(
             {"result": experiment.id, "metric": f"mAP σ={sigma}", "paper": published, "stored": before}
             | {"this run": now, "difference": now - before, "verdict": verdict(now - before, "weights")}

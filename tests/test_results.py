@@ -117,3 +117,19 @@ def test_wrong_weights_are_named(tmp_path):
         runs.stored_model(experiment, other)
     with pytest.raises(CrowdlocError, match="not found"):
         runs.stored_model(experiment, tmp_path / "none.safetensors")
+
+
+def test_the_summary_of_a_run_shows_paper_stored_and_this_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "BUILD", tmp_path)
+    assert "nothing evaluated" in results.report()
+    for experiment in (get_experiment("synthcrowd-mini/gnanet/seed0"), get_experiment("mall-mini/raznet/seed0")):
+        made = runs.stored_metrics(experiment)
+        made["localization"]["20"]["mAP"] += 0.01
+        path = tmp_path / "evaluations" / f"{experiment.id}.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(made))
+    lines = results.report().splitlines()
+    synth = next(line for line in lines if "synthcrowd-mini/gnanet/seed0" in line and "σ=20" in line)
+    assert "0.747" in synth and "0.010" in synth and synth.rstrip().endswith("differs")
+    assert sum("reproduced" in line for line in lines) == 6
+    assert all("–" in line for line in lines if "mall" in line)
