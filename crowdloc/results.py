@@ -269,7 +269,7 @@ def report() -> str:
     made = sorted((BUILD / "notebooks").glob("*.ipynb"))
     where = "\n".join(f"  {_relative(path)}" for path in made) or "  none yet"
     shown = (
-        table.to_string(index=False, float_format="{:.3f}".format, na_rep=NOT_MEASURED)
+        table.to_string(index=False, float_format="{:.3f}".format, na_rep="–")
         if lines
         else "nothing evaluated"
     )
