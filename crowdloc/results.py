@@ -268,11 +268,7 @@ def report() -> str:
     table = pd.DataFrame(lines)
     made = sorted((BUILD / "notebooks").glob("*.ipynb"))
     where = "\n".join(f"  {_relative(path)}" for path in made) or "  none yet"
-    shown = (
-        table.to_string(index=False, float_format="{:.3f}".format, na_rep="–")
-        if lines
-        else "nothing evaluated"
-    )
+    shown = table.to_string(index=False, float_format="{:.3f}".format, na_rep="–") if lines else "nothing evaluated"
     return f"{shown}\n\nexecuted notebooks:\n{where}"
 
 
