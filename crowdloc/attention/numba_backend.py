@@ -379,7 +379,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor | None, seed: Tensor, wher
     out = np.zeros_like(q)
     _announce()
     plan = _plan(where, key, seed)
-    _in_threads(_forward, q.shape[1], 16, q, k, v, out, _room(where, key), where.sets, plan)
+    _in_threads(_forward, q.shape[1], 32, q, k, v, out, _room(where, key), where.sets, plan)
     return torch.from_numpy(out).view(query.shape).to(query.dtype)
 
 
@@ -396,10 +396,10 @@ def backward(
     grad_value = grad_key if value is None else np.zeros_like(v)
     _announce()
     plan = _plan(where, key, seed)
-    _in_threads(_backward_query, queries, 16, q, k, v, g, grad_query, found, starts, factors, where.sets, plan)
+    _in_threads(_backward_query, queries, 32, q, k, v, g, grad_query, found, starts, factors, where.sets, plan)
     begins, (names, places) = np.zeros(k.shape[1] + 1, np.int64), np.empty((2, starts[:, -1].sum()), np.int32)
     _in_threads(_transpose, frames, 1, found, starts, begins, names, places)
-    _in_threads(_backward_key, k.shape[1], 16, q, g, factors, begins, names, places, grad_key, grad_value)
+    _in_threads(_backward_key, k.shape[1], 32, q, g, factors, begins, names, places, grad_key, grad_value)
     back = [torch.from_numpy(a).view(t.shape).to(t.dtype) for a, t in ((grad_query, query), (grad_key, key))]
     return back[0], back[1], None if value is None else torch.from_numpy(grad_value).view(value.shape).to(value.dtype)
 
@@ -408,7 +408,7 @@ def sample(where: Neighborhood, frames: int, height: int, width: int, seed: Tens
     """The kernel's own draws, for comparison with `sampling.neighbor_cells`."""
     cells = np.empty((height * width, where.sets, frames * where.num_points), np.int32)
     plan = _plan(where, torch.empty(1, frames, height, width, 0), seed)
-    _in_threads(_sample, len(cells), 16, cells, *plan)
+    _in_threads(_sample, len(cells), 32, cells, *plan)
     return torch.from_numpy(cells).long()
 
 
