@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +16,7 @@ from torch import Tensor
 
 from crowdloc.attention import (
     available_backends,
+    benchmark,
     functional,
     gaussian_neighbor_attention,
     local_attention,
@@ -21,6 +25,7 @@ from crowdloc.attention import (
 )
 from crowdloc.attention.checks import neighborhood, seed_tensor
 from crowdloc.attention.sampling import neighbor_cells
+from crowdloc.attention.tables import thresholds
 
 pytest.importorskip("numba", reason="the numba backend is not installed")
 
@@ -94,6 +99,18 @@ def test_numba_draws_the_same_cells(
     where = neighborhood(kind, (gamma, 1.0), points, samples, "mask" if masked else "clamp", (y0, -7))
     expected = neighbor_cells(where, *size, seed_tensor(seed))
     assert torch.equal(numba_backend.sample(where, *size, seed_tensor(seed)), expected)
+
+
+def test_threshold_search_at_the_thresholds_themselves() -> None:
+    from crowdloc.attention import numba_backend
+
+    gammas = (0.0, 0.3, 10.0, 64.0)
+    for gamma, table, guide in zip(gammas, *numba_backend._tables(gammas), strict=True):
+        exact = thresholds(gamma)
+        for t in (0, 1, *exact, 2**32 - 1):
+            for bits in {max(t - 1, 0), t}:
+                expected = sum(other <= bits for other in exact) - len(exact) // 2
+                assert numba_backend._step(np.uint64(bits), table, guide) == expected
 
 
 @pytest.mark.parametrize(("dtype", "ratio"), [(torch.bfloat16, 1e-2), (torch.float16, 1e-3)], ids=str)
@@ -197,3 +214,15 @@ def test_backends_are_chosen_and_obeyed(monkeypatch: pytest.MonkeyPatch) -> None
     assert torch.equal(gaussian_neighbor_attention(*single), gaussian_neighbor_attention(*single, backend="reference"))
     with pytest.raises(ValueError, match="not installed"):
         gaussian_neighbor_attention(*single, backend="numba")
+
+
+def test_benchmark_checks_before_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "CASES", {"tiny": (1, 2, 8, 6, 7, 1)})
+    benchmark.main(["--repeats", "1", "--cases", "tiny", "--json", str(tmp_path / "cpu.json")])
+    stored = json.loads((tmp_path / "cpu.json").read_text())
+    assert {"commit", "device", "threads", "torch", "numba"} <= set(stored["metadata"])
+    assert [row["pass"] for row in stored["results"]] == ["forward", "forward+backward"]
+    assert all(row["error"] < 1e-5 and len(row["ms"]["numba"]) == 3 for row in stored["results"])
+    monkeypatch.setattr(benchmark, "TOLERANCE", 0.0)
+    with pytest.raises(SystemExit, match="nothing was timed"):
+        benchmark.main(["--cases", "tiny"])

@@ -5,9 +5,9 @@ often it was drawn), score the distinct cells, one softmax per (focus, sampling)
 them. Extra memory: channel-last copies of the maps, and in the backward pass two coefficients per distinct cell of a
 query; never gathered keys.
 
-Threads split the queries, and in the gradient of the keys blocks of channels, so that every sum is made by one thread
-in one order: results do not depend on the number of threads. Floating-point sums may be reassociated by the compiler,
-once and for all at compile time (error as of any float32 dot product, about 1e-6 relative).
+Threads split the queries, and for the gradients of keys and values the cells, which collect from the queries that name
+them: every sum is made by one thread in one order, and results do not depend on the number of threads. The compiler may
+reassociate the float32 sums, once and for all at compile time (error as of any dot product, about 1e-6 relative).
 """
 
 from __future__ import annotations
