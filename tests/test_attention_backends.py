@@ -129,12 +129,25 @@ def test_any_memory_layout_and_the_layout_of_the_query_is_kept() -> None:
     assert plain.is_contiguous() and other.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_results_do_not_depend_on_the_number_of_threads() -> None:
+def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    from crowdloc.attention import numba_backend
+
     inputs, threads = maps(2, 3, 33, 9, 11, shared=True), torch.get_num_threads()
     results = []
     for number in (1, 2, 3):
         torch.set_num_threads(number)
         results.append(run(CALLS["gaussian"], inputs, "numba"))
+    monkeypatch.setattr(numba_backend, "_openmp", lambda: None)  # on its own threads instead of torch's
+    results.append(run(CALLS["gaussian"], inputs, "numba"))
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no room")
+
+    with pytest.raises(MemoryError, match="no room"):  # an error in a thread is an error of the call
+        numba_backend._in_threads(fail, 8, 2)
+    monkeypatch.undo()
+    with pytest.raises(MemoryError, match="no room"):
+        numba_backend._in_threads(fail, 8, 2)
     torch.set_num_threads(threads)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))

@@ -12,12 +12,14 @@ reassociate the float32 sums, once and for all at compile time (error as of any 
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -442,12 +444,43 @@ def _tables(gammas: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _in_threads(kernel: Callable[..., None], tasks: int, most: int, *args: Any) -> None:
-    """Run kernel(first, last, …) over ranges of at most `most` tasks, on as many threads as torch uses."""
+    """Run kernel(first, last, …) over ranges of at most `most` tasks, on as many threads as torch uses.
+
+    On torch's own OpenMP threads where they can be reached: after each of torch's operations these spin for some
+    milliseconds, and would keep other threads from the cores (20 ms became 12 on two cores). Else on a pool.
+    """
     edges = [*range(0, tasks, most), tasks]
+    ranges = iter(list(pairwise(edges)))
+    errors: list[BaseException] = []
+
+    def work(_: None = None) -> None:
+        try:
+            for first, last in ranges:  # the threads share the iterator
+                kernel(first, last, *args)
+        except BaseException as error:  # must not escape into OpenMP
+            errors.append(error)
+
     threads = torch.get_num_threads()
-    call = map if threads == 1 else _pool(os.getpid(), threads).map
-    for _ in call(lambda first, last: kernel(first, last, *args), edges, edges[1:]):
-        pass
+    if threads == 1:
+        work()
+    elif parallel := _openmp():
+        parallel(_CALLBACK(work), None, threads, 0)
+    else:
+        list(_pool(os.getpid(), threads).map(work, [None] * threads))
+    if errors:
+        raise errors[0]
+
+
+_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@lru_cache(maxsize=1)
+def _openmp() -> Callable[..., None] | None:
+    """`GOMP_parallel(function, data, threads, flags)` of the OpenMP library that torch loaded; None if hidden."""
+    try:
+        return ctypes.CDLL(None).GOMP_parallel
+    except (AttributeError, OSError, TypeError):
+        return None
 
 
 @lru_cache(maxsize=8)
