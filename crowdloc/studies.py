@@ -1,4 +1,4 @@
-"""Small studies on validation images: which learning rate, and what the sum of attention and feature costs.
+"""Small studies on validation images: learning rates, what neighbouring frames give, how attention joins, learned γ.
 
 Each writes one CSV with a row per training; what was trained is not trained again, so an interrupted study goes on.
 Test images are never touched here.
@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from crowdloc import evidence as ev
+from crowdloc.attention import GaussianNeighborAttention
 from crowdloc.errors import CrowdlocError
 from crowdloc.experiments import RECIPES, Experiment
 from crowdloc.inference import predict
@@ -59,27 +60,56 @@ def fusion_runs(group: str) -> Iterator[dict[str, Any]]:
         yield _run(model, RECIPES[group].learning_rates["gnanet"], RECIPES[group].steps // 2, options)
 
 
-def _run(model: str, rate: float, steps: int, options: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-    return {"model": model, "learning_rate": rate, "steps": steps, "seed": 100, "options": dict(options)}
+def control_runs(group: str) -> Iterator[dict[str, Any]]:
+    """Do neighbouring frames carry information? The difficulty study with three seeds and three times the steps."""
+    for model in ("raznet", "frame-stack"):
+        for seed in (100, 101, 102):
+            yield _run(model, 4e-3, 3 * RECIPES[group].steps, seed=seed)
 
 
-STUDIES = {"difficulty": difficulty_runs, "learning_rate": learning_rate_runs, "fusion": fusion_runs}
+def gamma_runs(group: str) -> Iterator[dict[str, Any]]:
+    """GNANet with draws, with their limit, and with the limit and learned γ from two starts (notebook 19)."""
+    limit = {"sampling": "limit"}
+    for options in (
+        {},
+        limit,
+        limit | {"learn_gamma": True},
+        limit | {"learn_gamma": True, "gamma": (1.0, 1.5, 2.0)},
+    ):
+        for seed in (100, 101, 102):
+            yield _run("gnanet", RECIPES[group].learning_rates["gnanet"], RECIPES[group].steps, options, seed=seed)
 
 
-def run_study(name: str, group: str, *, root: str | Path | None = None, models: set[str] | None = None) -> Path:
+def _run(
+    model: str, rate: float, steps: int, options: Mapping[str, Any] = MappingProxyType({}), *, seed: int = 100
+) -> dict[str, Any]:
+    return {"model": model, "learning_rate": rate, "steps": steps, "seed": seed, "options": dict(options)}
+
+
+STUDIES = {
+    "difficulty": difficulty_runs,
+    "learning_rate": learning_rate_runs,
+    "fusion": fusion_runs,
+    "control": control_runs,
+    "gamma": gamma_runs,
+}
+# The splits that are neither trained on nor tested: "dev" belongs to the questions about SynthCrowd itself.
+SPLITS = {"difficulty": "dev", "control": "dev"}
+
+
+def run_study(name: str, group: str, *, root: str | Path | None = None, part: tuple[int, int] = (0, 1)) -> Path:
     """Train what is missing of a study, then write `build/studies/<name>_<group>.csv`, which is returned.
 
-    Every training keeps its row in a file of its own, so several processes may share the work (`models`).
+    Every training keeps its row in a file of its own, so several processes may share the work: `part` (i, n) takes
+    every n-th training from the i-th on.
     """
     folder = BUILD / "studies" / name / group
     rows = []
-    for run in STUDIES[name](group):
+    for index, run in enumerate(STUDIES[name](group)):
         row = folder / _label(run) / "row.json"
-        if not row.exists() and (models is None or run["model"] in models):
+        if not row.exists() and index % part[1] == part[0]:
             measured = (
-                {"group": group}
-                | run
-                | _validate(folder / _label(run), group, run, root, "dev" if name == "difficulty" else "val")
+                {"group": group} | run | _validate(folder / _label(run), group, run, root, SPLITS.get(name, "val"))
             )
             with atomic_write(row) as temporary:
                 temporary.write_text(json.dumps(measured))
@@ -106,7 +136,8 @@ def as_text(name: str) -> str:
 
 
 def _label(run: Mapping[str, Any]) -> str:
-    parts = [run["model"], *run["options"].values(), f"{run['learning_rate']:g}", run["steps"]]
+    options = (str(value).replace(", ", "_").strip("()") for value in run["options"].values())
+    parts = [run["model"], *options, f"{run['learning_rate']:g}", run["steps"], f"seed{run['seed']}"]
     return "-".join(map(str, parts))
 
 
@@ -123,6 +154,11 @@ def _validate(out: Path, group: str, run: Mapping[str, Any], root: str | Path | 
     counts = found.counts(found.best_counting_threshold())
     losses = [row["loss"] for row in read_log(out / LOG)]
     gates = getattr(getattr(model, "fusion", None), "gate", None)
+    learned = {
+        name.removesuffix("_gna"): " ".join(f"{gamma:.2f}" for gamma in module.gamma)
+        for name, module in model.named_children()
+        if isinstance(module, GaussianNeighborAttention) and module.log_gamma is not None
+    }
     return (
         {f"mAP σ{sigma}": round(row["mAP"], 3) for sigma, row in found.localization.items()}
         | {"mAR σ20": round(found.localization["20"]["mAR"], 3)}
@@ -132,6 +168,7 @@ def _validate(out: Path, group: str, run: Mapping[str, Any], root: str | Path | 
             for n, part in zip("abc", np.array_split(losses, 3), strict=True)
         }
         | {"gates": " ".join(f"{g:+.3f}" for g in gates.tolist()) if gates is not None else ""}
+        | {"learned gamma": "; ".join(f"{name} {gammas}" for name, gammas in learned.items())}
     )
 
 
@@ -141,10 +178,11 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(STUDIES))
     parser.add_argument("group", choices=sorted(RECIPES))
     parser.add_argument("--data-root")
-    parser.add_argument("--models", nargs="+")
+    parser.add_argument(
+        "--part", nargs=2, type=int, default=(0, 1), metavar=("I", "N"), help="every N-th from the I-th"
+    )
     arguments = parser.parse_args()
-    models = set(arguments.models) if arguments.models else None
-    print(run_study(arguments.name, arguments.group, root=arguments.data_root, models=models))
+    print(run_study(arguments.name, arguments.group, root=arguments.data_root, part=tuple(arguments.part)))
 
 
 if __name__ == "__main__":
