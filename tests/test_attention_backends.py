@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from torch import Tensor
 
 from crowdloc.attention import (
     available_backends,
-    benchmark,
     functional,
     gaussian_neighbor_attention,
     local_attention,
@@ -144,10 +141,10 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.Monk
         raise MemoryError("no room")
 
     with pytest.raises(MemoryError, match="no room"):  # an error in a thread is an error of the call
-        numba_backend._in_threads(fail, 8, 2)
+        numba_backend.in_threads(fail, 8, 2)
     monkeypatch.undo()
     with pytest.raises(MemoryError, match="no room"):
-        numba_backend._in_threads(fail, 8, 2)
+        numba_backend.in_threads(fail, 8, 2)
     torch.set_num_threads(threads)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
@@ -227,15 +224,3 @@ def test_backends_are_chosen_and_obeyed(monkeypatch: pytest.MonkeyPatch) -> None
     assert torch.equal(gaussian_neighbor_attention(*single), gaussian_neighbor_attention(*single, backend="reference"))
     with pytest.raises(ValueError, match="not installed"):
         gaussian_neighbor_attention(*single, backend="numba")
-
-
-def test_benchmark_checks_before_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "CASES", {"tiny": (1, 2, 8, 6, 7, 1)})
-    benchmark.main(["--repeats", "1", "--cases", "tiny", "--json", str(tmp_path / "cpu.json")])
-    stored = json.loads((tmp_path / "cpu.json").read_text())
-    assert {"commit", "device", "threads", "torch", "numba"} <= set(stored["metadata"])
-    assert [row["pass"] for row in stored["results"]] == ["forward", "forward+backward"]
-    assert all(row["error"] < 1e-5 and len(row["ms"]["numba"]) == 3 for row in stored["results"])
-    monkeypatch.setattr(benchmark, "TOLERANCE", 0.0)
-    with pytest.raises(SystemExit, match="nothing was timed"):
-        benchmark.main(["--cases", "tiny"])

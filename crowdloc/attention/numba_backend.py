@@ -381,7 +381,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor | None, seed: Tensor, wher
     out = np.zeros_like(q)
     _announce()
     plan = _plan(where, key, seed)
-    _in_threads(_forward, q.shape[1], 32, q, k, v, out, _room(where, key), where.sets, plan)
+    in_threads(_forward, q.shape[1], 32, q, k, v, out, _room(where, key), where.sets, plan)
     return torch.from_numpy(out).view(query.shape).to(query.dtype)
 
 
@@ -398,10 +398,10 @@ def backward(
     grad_value = grad_key if value is None else np.zeros_like(v)
     _announce()
     plan = _plan(where, key, seed)
-    _in_threads(_backward_query, queries, 32, q, k, v, g, grad_query, found, starts, factors, where.sets, plan)
+    in_threads(_backward_query, queries, 32, q, k, v, g, grad_query, found, starts, factors, where.sets, plan)
     begins, (names, places) = np.zeros(k.shape[1] + 1, np.int64), np.empty((2, starts[:, -1].sum()), np.int32)
-    _in_threads(_transpose, frames, 1, found, starts, begins, names, places)
-    _in_threads(_backward_key, k.shape[1], 32, q, g, factors, begins, names, places, grad_key, grad_value)
+    in_threads(_transpose, frames, 1, found, starts, begins, names, places)
+    in_threads(_backward_key, k.shape[1], 32, q, g, factors, begins, names, places, grad_key, grad_value)
     back = [torch.from_numpy(a).view(t.shape).to(t.dtype) for a, t in ((grad_query, query), (grad_key, key))]
     return back[0], back[1], None if value is None else torch.from_numpy(grad_value).view(value.shape).to(value.dtype)
 
@@ -410,7 +410,7 @@ def sample(where: Neighborhood, frames: int, height: int, width: int, seed: Tens
     """The kernel's own draws, for comparison with `sampling.neighbor_cells`."""
     cells = np.empty((height * width, where.sets, frames * where.num_points), np.int32)
     plan = _plan(where, torch.empty(1, frames, height, width, 0), seed)
-    _in_threads(_sample, len(cells), 32, cells, *plan)
+    in_threads(_sample, len(cells), 32, cells, *plan)
     return torch.from_numpy(cells).long()
 
 
@@ -443,7 +443,25 @@ def _tables(gammas: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     return tables, guides.astype(np.int16)
 
 
-def _in_threads(kernel: Callable[..., None], tasks: int, most: int, *args: Any) -> None:
+@_fast
+def _gather(first, last, rows, cells, counts, out):
+    for n in range(first, last):
+        out[n] = 0
+        for i in range(0, counts[n] - counts[n] % 4, 4):
+            r0, r1, r2, r3 = cells[n, i], cells[n, i + 1], cells[n, i + 2], cells[n, i + 3]
+            for c in range(out.shape[1]):
+                out[n, c] += rows[r0, c] + rows[r1, c] + rows[r2, c] + rows[r3, c]
+        for i in range(counts[n] - counts[n] % 4, counts[n]):
+            for c in range(out.shape[1]):
+                out[n, c] += rows[cells[n, i], c]
+
+
+def gather_rows(rows: Tensor, cells: Tensor, counts: Tensor, out: Tensor) -> None:
+    """out[n] = Σ rows[cells[n, i]] over i < counts[n], in float32: the ceiling that the benchmark compares with."""
+    in_threads(_gather, len(cells), 64, rows.numpy(), cells.numpy(), counts.numpy(), out.numpy())
+
+
+def in_threads(kernel: Callable[..., None], tasks: int, most: int, *args: Any) -> None:
     """Run kernel(first, last, …) over ranges of at most `most` tasks, on as many threads as torch uses.
 
     On torch's own OpenMP threads where they can be reached: after each of torch's operations these spin for some

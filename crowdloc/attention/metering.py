@@ -1,0 +1,95 @@
+"""How long a call takes, how much memory, and on what machine."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crowdloc.paths import ROOT
+
+
+class Meter:
+    """Milliseconds and extra MiB of a call, on the CPU or on a GPU."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.flush = torch.empty(2**26, device=device) if device == "cuda" else None  # 256 MiB, more than the L2 cache
+
+    def milliseconds(self, call: Callable[[], Any]) -> float:
+        if self.flush is None:
+            start = time.perf_counter()
+            call()
+            return 1e3 * (time.perf_counter() - start)
+        self.flush.zero_()
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        call()
+        end.record()
+        torch.cuda.synchronize()
+        return begin.elapsed_time(end)
+
+    def extra_mib(self, call: Callable[[], Any]) -> float | None:
+        """Peak memory above the level before the call; None where the system does not tell."""
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            call()
+            return (torch.cuda.max_memory_allocated() - before) / 2**20
+        status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+        def resident(name: str) -> int:
+            return int(status.read_text().split(name)[1].split()[0])
+
+        try:
+            ctypes.CDLL(None).malloc_trim(0)  # memory that earlier calls freed must not hide what this one needs
+            reset.write_text("5")
+            before = resident("VmRSS:")
+            call()
+            return (resident("VmHWM:") - before) / 1024
+        except (OSError, AttributeError, IndexError):
+            return None
+
+
+def quantiles(times: list[float]) -> list[float]:
+    """The 20, 50 and 80 % quantiles."""
+    return torch.tensor(times, dtype=torch.float64).quantile(torch.tensor([0.2, 0.5, 0.8]).double()).tolist()
+
+
+def metadata(device: str = "cpu") -> dict[str, Any]:
+    """Where and with what this was measured."""
+    cpu = Path("/proc/cpuinfo")
+    models = (
+        [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if "model name" in line]
+        if cpu.exists()
+        else []
+    )
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    found = {
+        "utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit.stdout.strip() or None,
+        "device": models[0] if models else platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "numba", "numpy")},
+    }
+    if device == "cuda":
+        query = [
+            "nvidia-smi",
+            "--query-gpu=name,clocks.sm,clocks.mem,power.limit,driver_version",
+            "--format=csv,noheader",
+        ]
+        found |= {"gpu": torch.cuda.get_device_name(), "triton": version("triton")}
+        found |= {"clocks": subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip() or None}
+    return found
