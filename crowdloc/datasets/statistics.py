@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,37 @@ from crowdloc.datasets.images import image_size
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LEVELS = (5, 25, 50, 75, 95)  # quantiles that are stored and printed, percent
+EDGES = 2.0 ** (np.arange(-6, 37) / 3)  # of all histograms: thirds of an octave from 0.25 to 4096
+
+
+def box_sides(boxes: np.ndarray) -> np.ndarray:
+    """Square root of the area of every box (n, 4); (n,) float64."""
+    return np.sqrt(np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0).prod(axis=1))
+
+
+def nearest(points: np.ndarray) -> np.ndarray:
+    """Distance from every point (n, 2) to the nearest other one, (n,) float64; of a single point (0,)."""
+    from scipy.spatial import cKDTree
+
+    return cKDTree(points).query(points, k=2)[0][:, 1] if len(points) > 1 else np.zeros(0)
+
+
+def spread(values: np.ndarray) -> dict[str, Any]:
+    """Number, mean, quantiles at LEVELS and histogram over EDGES of `values` (n,), as JSON values.
+
+    What lies below the first edge (no heads, distance 0) is in `n`, not in the histogram.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if not len(values):
+        return {"n": 0, "mean": None, "quantiles": [None] * len(LEVELS), "histogram": [0] * (len(EDGES) - 1)}
+    return {
+        "n": len(values),
+        "mean": round(float(values.mean()), 4),
+        "quantiles": [round(float(q), 4) for q in np.percentile(values, LEVELS)],
+        "histogram": np.histogram(values, EDGES)[0].tolist(),
+    }
 
 
 def _scale(frame: Frame, height: float | None) -> float:
@@ -31,8 +62,7 @@ def box_sizes(dataset: ClipDataset, *, height: float | None = None) -> np.ndarra
     sizes = []
     for frame in dataset.frames:
         if frame.boxes is not None and len(frame.boxes):
-            sides = np.maximum(frame.boxes[:, 2:] - frame.boxes[:, :2], 0.0)
-            sizes.append(np.sqrt(sides.prod(axis=1)) * _scale(frame, height))
+            sizes.append(box_sides(frame.boxes) * _scale(frame, height))
     return np.concatenate(sizes) if sizes else np.zeros(0)
 
 
@@ -41,12 +71,7 @@ def nearest_distances(dataset: ClipDataset, *, height: float | None = None) -> n
 
     Frames with fewer than two heads give none.
     """
-    from scipy.spatial import cKDTree
-
-    found = []
-    for frame in dataset.frames:
-        if len(frame.points) > 1:
-            found.append(cKDTree(frame.points).query(frame.points, k=2)[0][:, 1] * _scale(frame, height))
+    found = [nearest(frame.points) * _scale(frame, height) for frame in dataset.frames if len(frame.points) > 1]
     return np.concatenate(found) if found else np.zeros(0)
 
 
