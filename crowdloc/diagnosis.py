@@ -16,12 +16,10 @@ from crowdloc.experiments import get_experiment
 from crowdloc.models import GNANet, normalise
 
 
-def fusion_terms(id: str, *, images: int = 8) -> pd.DataFrame:
-    """The terms of the sum that enters the head (§IV-B3), over validation clips of a stored GNANet.
+def attention_inputs(id: str, *, images: int = 8) -> tuple[GNANet, dict[str, Tensor]]:
+    """A stored GNANet and what its cross-attention works on, for some validation clips.
 
-    Columns: `share of variance` of the sum that a term accounts for (its covariance with the sum over the variance of
-    the sum; the shares add to 1), `fine detail` (share of the term's own variance that its 3×3 mean does not hold),
-    and `like a plain average` (correlation of an attention output with the average of the same draws without scores).
+    "context" (B, C, H, W) is the query; "keyframe" (B, C, H, W) and "clips" (B, T, C, H, W) are keys and values.
     """
     experiment = get_experiment(id)
     model = runs.stored_model(experiment)
@@ -29,21 +27,29 @@ def fusion_terms(id: str, *, images: int = 8) -> pd.DataFrame:
         raise CrowdlocError(f"{id} is no GNANet with keyframe and temporal attention: name one that is")
     validation = experiment.load("val")
     chosen = range(0, len(validation), max(1, len(validation) // images))[:images]
-    keyframes, features, contexts = [], [], []
     with torch.inference_mode():
-        for index in chosen:
-            clip = normalise(torch.from_numpy(validation[index].frames))
-            feature = model.extract(clip)[None]  # (1, T, C, H, W)
-            features.append(feature)
-            keyframes.append(feature[:, model.num_frames // 2])
-            contexts.append(model.scene_context(feature))
-        clips, keyframe, context = torch.cat(features), torch.cat(keyframes), torch.cat(contexts)
+        clips = torch.stack([model.extract(normalise(torch.from_numpy(validation[i].frames))) for i in chosen])
+        context = torch.cat([model.scene_context(clip[None]) for clip in clips])
+    return model, {"context": context, "keyframe": clips[:, model.num_frames // 2], "clips": clips}
+
+
+def fusion_terms(id: str, *, images: int = 8) -> pd.DataFrame:
+    """The terms of the sum that enters the head (§IV-B3), over validation clips of a stored GNANet.
+
+    Columns: `share of variance` of the sum that a term accounts for (its covariance with the sum over the variance of
+    the sum; the shares add to 1), `fine detail` (share of the term's own variance that its 3×3 mean does not hold),
+    and `like a plain average` (correlation of an attention output with the average of the same draws without scores).
+    """
+    model, inputs = attention_inputs(id, images=images)
+    keyframe, clips, context = inputs["keyframe"], inputs["clips"], inputs["context"]
+    with torch.inference_mode():
         terms = {"keyframe feature": keyframe}
         plain = {"keyframe feature": keyframe}
         for name, module, key in (
             ("keyframe GNA", model.keyframe_gna, keyframe),
             ("temporal GNA", model.temporal_gna, clips),
         ):
+            assert module is not None  # attention_inputs has made sure
             seed = module_seed(model.run_seed, name.split()[0], None)
             terms[name] = module(context, key, key, seed=seed)
             plain[name] = module(torch.zeros_like(context), key, key, seed=seed)  # equal scores

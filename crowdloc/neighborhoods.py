@@ -94,6 +94,11 @@ def cost_table(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("map H×W")
 
 
+def white_map(channels: int, height: int, width: int, *, seed: int = 0) -> torch.Tensor:
+    """A feature map (1, C, H, W) of independent normal numbers, on which no neighbour says anything of another."""
+    return torch.randn(1, channels, height, width, generator=torch.Generator().manual_seed(seed))
+
+
 def smooth_map(channels: int, height: int, width: int, *, seed: int = 0) -> torch.Tensor:
     """A random feature map (1, C, H, W) that varies smoothly over about four cells, unit variance."""
     noise = torch.randn(1, channels, height + 8, width + 8, generator=torch.Generator().manual_seed(seed))

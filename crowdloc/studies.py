@@ -7,6 +7,7 @@ Test images are never touched here.
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -133,6 +134,31 @@ def as_text(name: str) -> str:
     """A stored study as plain text, one line per training."""
     frame = read_study(name).drop(columns=["group", "seed"])
     return frame.to_string(index=False)
+
+
+def seeds_text(name: str) -> str:
+    """A stored study with several seeds: mean ± standard deviation over the seeds of each row, as plain text."""
+    frame = read_study(name)
+    grouped = frame.groupby(["model", "options", "steps"], sort=False)
+    table = pd.DataFrame({"seeds": grouped.size()})
+    for column in ("mAP σ5", "mAP σ20", "mAP σ40", "mAR σ20", "MAE"):
+        digits = 2 if column == "MAE" else 3
+        mean, deviation = grouped[column].mean(), grouped[column].std()
+        table[column] = [f"{m:.{digits}f} ± {d:.{digits}f}" for m, d in zip(mean, deviation, strict=True)]
+    return table.reset_index().to_string(index=False)
+
+
+def learned_gamma(name: str) -> pd.DataFrame:
+    """Tidy: module, start and learned γ (sorted, mean over seeds and lowest and highest seed) of a stored study."""
+    rows = []
+    for _, run in read_study(name).iterrows():
+        start = ast.literal_eval(run["options"]).get("gamma", (3.0, 5.0, 10.0))
+        for part in filter(None, run["learned gamma"].split("; ")):
+            module, *values = part.split(" ")
+            for before, after in zip(sorted(start), sorted(map(float, values)), strict=True):
+                rows.append({"module": module, "start": f"{start}", "γ before": before, "γ": after})
+    grouped = pd.DataFrame(rows).groupby(["start", "module", "γ before"], sort=False)["γ"]
+    return grouped.agg(mean="mean", lowest="min", highest="max").reset_index()
 
 
 def _label(run: Mapping[str, Any]) -> str:
