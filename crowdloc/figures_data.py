@@ -66,8 +66,7 @@ def film_strip(samples: Sequence[Sample], view: tuple[int, int, int, int]) -> Fi
         ax.set(xlim=(left - 0.5, right - 0.5), ylim=(bottom - 0.5, top - 0.5))
         ax.set_title(f"frame t + {number}" if number else "frame t", fontsize=11)
         ax.set_axis_off()
-        ids = [] if sample.track_ids is None else sample.track_ids.tolist()
-        for key, point in zip(ids, sample.points, strict=True):
+        for key, point in sample.tracks.items():
             if key in colours:
                 trails.setdefault(key, []).append(point)
                 ax.plot(*np.array(trails[key]).T, color=colours[key], lw=3, path_effects=_outline(4.5))
@@ -90,10 +89,7 @@ def _outline(width: float) -> list[Any]:
 def _colours(samples: Sequence[Sample], view: tuple[int, int, int, int]) -> dict[int, Any]:
     """A colour for every track id that is seen inside `view`."""
     low, high = np.array(view[:2]), np.array(view[2:])
-    seen: set[int] = set()
-    for sample in samples:
-        if sample.track_ids is not None:
-            seen |= set(sample.track_ids[((sample.points >= low) & (sample.points < high)).all(axis=1)].tolist())
+    seen = {key for s in samples for key, at in s.tracks.items() if ((at >= low) & (at < high)).all()}
     palette = sns.color_palette("colorblind", 10)
     return {key: palette[number % 10] for number, key in enumerate(sorted(seen))}
 

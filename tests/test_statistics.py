@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from crowdloc.datasets.base import ClipDataset, Frame
-from crowdloc.datasets.statistics import box_sizes, heads_per_frame, nearest_distances, summarise
+from crowdloc.datasets.statistics import (
+    EDGES,
+    box_sides,
+    box_sizes,
+    heads_per_frame,
+    nearest,
+    nearest_distances,
+    spread,
+    summarise,
+)
 
 
 @pytest.fixture
@@ -47,3 +56,24 @@ def test_a_set_without_boxes_or_neighbours(dataset: ClipDataset) -> None:
     lonely = dataset.subset([1, 2])
     assert box_sizes(lonely).shape == nearest_distances(lonely).shape == (0,)
     assert summarise(lonely).loc["box size", "count"] == 0
+
+
+def test_spread_by_hand() -> None:
+    found = spread(np.array([0, 0.5, 1, 2, 4.0]))
+    assert found["n"] == 5 and found["mean"] == 1.5 and found["quantiles"] == [0.1, 0.5, 1, 2, 3.6]
+    where = {float(EDGES[i]): n for i, n in enumerate(found["histogram"]) if n}
+    assert where == {0.5: 1, 1.0: 1, 2.0: 1, 4.0: 1}  # 0 lies below the first edge
+    assert EDGES[0] == 0.25 and EDGES[-1] == 4096
+
+
+def test_spread_of_nothing() -> None:
+    found = spread(np.zeros(0))
+    assert found["n"] == 0 and found["mean"] is None and set(found["quantiles"]) == {None}
+    assert sum(found["histogram"]) == 0 and len(found["histogram"]) == len(EDGES) - 1
+
+
+def test_nearest_and_sides_by_hand() -> None:
+    assert nearest(np.array([[0, 0], [3, 4], [3, 16.0]])).tolist() == [5, 5, 12]
+    assert nearest(np.zeros((1, 2))).shape == nearest(np.zeros((0, 2))).shape == (0,)
+    assert nearest(np.ones((2, 2))).tolist() == [0, 0]  # repeated points
+    assert box_sides(np.array([[0, 0, 4, 9], [5, 5, 5, 9.0], [9, 9, 1, 1]])).tolist() == [6, 0, 0]

@@ -131,7 +131,7 @@ def doubts() -> pd.DataFrame:
     odd = paper.suspicious().query("table == 'I'")
     slips = paper.errata()
     slips = slips[slips["problem"].str.contains("Table I has") | (slips["section"] == "Table I")]
-    rows = [(f"Table I, {r.row}", r.cells, r.reason) for r in odd.itertuples()]
+    rows = [(f"Table I, {r.row}", r.printed, r.reason) for r in odd.itertuples()]
     rows += [(r.section, r.printed, r.problem) for r in slips.itertuples()]
     return pd.DataFrame(rows, columns=["where", "printed", "problem"])
 
@@ -202,8 +202,8 @@ def quantiles() -> pd.DataFrame:
             elif quantity == "head width" and name in read:
                 rows[quantity, label(name)] = [len(read[name]), *np.percentile(read[name], found["levels"])]
     columns = ["n", *(f"{level} %" for level in census.LEVELS)]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis(["quantity", "data set"])
-    return table.astype({"n": int})
+    index = pd.MultiIndex.from_tuples(rows, names=["quantity", "data set"])
+    return pd.DataFrame(rows.values(), index=index, columns=columns).astype({"n": int})
 
 
 def crowding() -> pd.DataFrame:
