@@ -29,7 +29,7 @@ def values(found: dict, *keys: str) -> list:
 
 def test_a_tiny_video_by_hand(tmp_path: Path) -> None:
     heads = {1: [[1, 1], [4, 5], [4, 17]], 2: [[5, 5]], 3: [[11, 21], [11, 31]]}
-    write_mall(tmp_path, heads, [1, 2])  # images of 64 x 48; frame 3 is annotated, its image is absent
+    write_mall(tmp_path, heads, [2, 4])  # images of 64 x 48; frames 1 and 3 are annotated, their images are absent
     found = census.measure("mall", tmp_path, progress=False)
     assert values(found, "frames", "images", "absent", "annotations", "broken", "copies") == [2000, 2, 1998, 6, 0, 1]
     assert values(found, "empty", "fewest", "most", "outside", "repeated") == [1997, 0, 3, 0, 0]
@@ -204,6 +204,8 @@ def test_every_difference_is_found() -> None:
     assert census.verdict(stored, changed) == "differs from what is stored: annotations"
     changed = copy.deepcopy(stored)
     changed["distributions"]["nearest head"]["histogram"][20] += 1
+    assert census.differences(stored, changed) == ["distributions"]
+    changed = copy.deepcopy(stored)
     changed["distributions"]["heads per frame"]["mean"] += 0.01
     assert census.differences(stored, changed) == ["distributions"]
 

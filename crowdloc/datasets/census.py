@@ -8,6 +8,7 @@ decoded); a SynthCrowd domain is annotated again, without painting.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import shutil
@@ -59,16 +60,16 @@ def _real(name: str, root: str | PathLike[str] | None, progress: bool) -> dict[s
 
     report = verify(name, root, progress)
     counts, gaps, sides = [], [], []
-    rows: dict[str, int | None] = {}  # image height of a scene; None where none of its images is there
-    for frame in _annotated(name, root):
+    frames = list(_annotated(name, root))
+    rows = _image_rows(frames)
+    for frame in frames:
         counts.append(len(frame.points))
-        if rows.get(frame.scene) is None:
-            rows[frame.scene] = _image_rows(frame)
-        if (height := rows[frame.scene]) is None:
+        if frame.scene not in rows:  # none of its images is there, so its lengths have no scale
             continue
-        gaps.append(nearest(frame.points) * HEIGHT / height)
+        scale = HEIGHT / rows[frame.scene]
+        gaps.append(nearest(frame.points) * scale)
         if frame.boxes is not None:
-            sides.append(box_sides(frame.boxes) * HEIGHT / height)
+            sides.append(box_sides(frame.boxes) * scale)
     lengths = {"nearest head": gaps} | ({"box side": sides} if sides else {})
     region = {"in region": report.in_roi} if FACTS[name].counted_in_roi else {}
     return {
@@ -103,11 +104,14 @@ def _annotated(name: str, root: str | PathLike[str] | None) -> Iterator[Frame]:
             continue
 
 
-def _image_rows(frame: Frame) -> int | None:
-    try:
-        return image_size(frame.path)[1]
-    except CrowdlocError:
-        return None
+def _image_rows(frames: list[Frame]) -> dict[str, int]:
+    """Image height of every scene of which at least one image is there; the frames of a scene have one size."""
+    rows: dict[str, int] = {}
+    for frame in frames:
+        if frame.scene not in rows and frame.path.is_file():
+            with contextlib.suppress(CrowdlocError):  # `verify` has counted it
+                rows[frame.scene] = image_size(frame.path)[1]
+    return rows
 
 
 def _generated(domain: str) -> dict[str, Any]:
