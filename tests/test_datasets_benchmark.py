@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers import disc_video
 
+from crowdloc.batches import TrainingBatches
 from crowdloc.datasets import benchmark
 from crowdloc.datasets.synthcrowd import DOMAINS
 from crowdloc.presets import get_preset
@@ -36,20 +37,29 @@ def test_cold_epochs_decode_every_frame_once_and_warm_ones_none(tmp_path: Path, 
     dataset, decoded = disc_video(tmp_path, frames=8), []
     real = type(dataset).image
     monkeypatch.setattr(type(dataset), "image", lambda self, index: decoded.append(index) or real(self, index))
+    asked: list[int] = []
+    batch = TrainingBatches.batch
+    monkeypatch.setattr(TrainingBatches, "batch", lambda self, step: asked.append(step) or batch(self, step))
     clock = iter(range(100))
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
     recipe = get_preset("mini").with_options(batch_size=4, crop=(16, 16))
     rates = benchmark.loading(dataset, recipe, repeats=3)
     assert sorted(decoded) == sorted(list(range(8)) * 3)  # three repeats, each begins with an empty cache
+    assert asked == [0, 1, 2, 3] * 3  # the warm epoch is the second, of another order
     assert rates == {"cold": 8, "warm": 8}  # two steps of four clips in one tick
 
 
 def test_one_thread_is_taken_back() -> None:
+    found = cv2.getNumThreads(), torch.get_num_threads()
+    cv2.setNumThreads(2)
+    torch.set_num_threads(2)
     before = cv2.getNumThreads(), torch.get_num_threads()
     with pytest.raises(ZeroDivisionError), benchmark.one_thread():
         assert (cv2.getNumThreads(), torch.get_num_threads()) == (1, 1)
         raise ZeroDivisionError
     assert (cv2.getNumThreads(), torch.get_num_threads()) == before
+    cv2.setNumThreads(found[0])
+    torch.set_num_threads(found[1])
 
 
 def test_consumption_is_the_fastest_stored_training(tmp_path: Path, monkeypatch) -> None:
