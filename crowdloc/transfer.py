@@ -150,6 +150,13 @@ def table(path: Path = RESULTS / "studies" / "transfer.csv") -> pd.DataFrame:
     return means.assign(seeds=grouped["seed"].nunique()).reset_index()
 
 
+def as_text() -> str:
+    """The stored study for a notebook: what a network was trained on, tested on, at which height, and its scores."""
+    shown = table().drop(columns="heads per image").astype({"images": int})
+    digits = {"MAE": "{:.1f}".format}
+    return shown.to_string(index=False, formatters=digits, float_format="{:.3f}".format)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m crowdloc.transfer", description=__doc__)
     parser.add_argument("--data-root")

@@ -54,3 +54,12 @@ def test_the_table_averages_seeds(tmp_path):
     assert (rows[1]["height"], rows[1]["MAE"], rows[1]["seeds"]) == ("288", 3.0, 1)
     with pytest.raises(CrowdlocError, match="not found: restore it"):
         transfer.table(tmp_path / "none.csv")
+
+
+def test_the_stored_study_holds_every_planned_training():
+    rows = transfer.table().set_index(["trained on", "tested on", "height"])["seeds"]
+    assert rows.index.is_unique
+    for trained, seeds in transfer.SEEDS.items():
+        heights = ("as is", "288") if trained in transfer.DOMAINS else ("as is",)
+        assert all(rows[trained, tested, height] == len(seeds) for tested in transfer.REAL for height in heights)
+    assert transfer.as_text().count("\n") == len(rows)
