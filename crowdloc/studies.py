@@ -81,7 +81,7 @@ def gamma_runs(group: str) -> Iterator[dict[str, Any]]:
         {},
         limit,
         limit | {"learn_gamma": True},
-        limit | {"learn_gamma": True, "gamma": (1.0, 1.5, 2.0)},
+        limit | {"learn_gamma": True, "gamma": [1.0, 1.5, 2.0]},
     ):
         for seed in (100, 101):
             yield _run("gnanet", RECIPES[group].learning_rates["gnanet"], RECIPES[group].steps, options, seed=seed)
@@ -159,17 +159,24 @@ def learned_gamma(name: str) -> pd.DataFrame:
     """Tidy: module, start and learned γ (sorted, mean over seeds and lowest and highest seed) of a stored study."""
     rows = []
     for _, run in read_study(name).iterrows():
-        start = ast.literal_eval(run["options"]).get("gamma", (3.0, 5.0, 10.0))
+        start = ast.literal_eval(run["options"]).get("gamma", [3.0, 5.0, 10.0])
         for part in filter(None, run["learned gamma"].split("; ")):
             module, *values = part.split(" ")
             for before, after in zip(sorted(start), sorted(map(float, values)), strict=True):
-                rows.append({"module": module, "start": f"{start}", "γ before": before, "γ": after})
+                rows.append(
+                    {
+                        "module": module,
+                        "start": " ".join(f"{gamma:g}" for gamma in start),
+                        "γ before": before,
+                        "γ": after,
+                    }
+                )
     grouped = pd.DataFrame(rows).groupby(["start", "module", "γ before"], sort=False)["γ"]
     return grouped.agg(mean="mean", lowest="min", highest="max").reset_index()
 
 
 def _label(run: Mapping[str, Any]) -> str:
-    options = (str(value).replace(", ", "_").strip("()") for value in run["options"].values())
+    options = (str(value).replace(", ", "_").strip("()[]") for value in run["options"].values())
     parts = [run["model"], *options, f"{run['learning_rate']:g}", run["steps"], f"seed{run['seed']}"]
     return "-".join(map(str, parts))
 
