@@ -24,7 +24,7 @@ def copy_bandwidth(milliseconds: Callable[[Callable[[], Any]], float], device: s
 
 def matrix_rate(milliseconds: Callable[[Callable[[], Any]], float], device: str, dtype: torch.dtype) -> float:
     """GFLOP/s of a square matrix product."""
-    n = 8192 if device == "cuda" else 1536
+    n = 8192 if device == "cuda" else 3072
     a = torch.randn(n, n, device=device).to(dtype)
     return 2 * n**3 / min(milliseconds(lambda: a @ a) for _ in range(5)) / 1e6
 
