@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from crowdloc.paths import BUILD, RESULTS, atomic_write
 from crowdloc.runs import stored_metrics, stored_model
 
 SAMPLINGS = ("independent", "qmc")
+_LABELS = ("independent draws", "low-discrepancy draws")
 # The networks of the test-time study: sampling and S; the limit has no draws to repeat.
 VARIANTS = (("independent", 1), ("independent", 3), ("independent", 9), ("qmc", 1), ("qmc", 3), ("limit", 1))
 
@@ -84,6 +85,22 @@ def slope(table: pd.DataFrame, sampling: str, column: str = "variance", by: str 
     """Exponent of a power law fitted to `column` over `by`: −1 for the variance of independent draws."""
     rows = table[(table["sampling"] == sampling) & (table[column] > 0)]
     return float(np.polyfit(np.log(rows[by]), np.log(rows[column]), 1)[0])
+
+
+def as_text(tables: Mapping[str, pd.DataFrame]) -> str:
+    """`gains` over P of several frames of `spread`, with the powers of P that their variances fall by."""
+    parts = []
+    for name, rows in tables.items():
+        powers = [f"{label} P^{slope(rows, kind):.2f}" for kind, label in zip(SAMPLINGS, _LABELS, strict=True)]
+        numbers = gains(rows, "P").to_string(float_format="{:.2f}".format)
+        parts.append(f"{name}\n{numbers}\nvariance falls like: {', '.join(powers)}\n")
+    return "\n".join(parts)
+
+
+def gain_by_map(maps: Mapping[str, tuple[Tensor, Tensor]], *, gamma: Sequence[float], seeds: int = 16) -> pd.Series:
+    """How many times less variance low-discrepancy draws have (P = 32) on each (query, key)."""
+    found = {name: spread(query, key, gamma=gamma, seeds=seeds) for name, (query, key) in maps.items()}
+    return pd.Series({name: gains(rows, "P")["times less"].item() for name, rows in found.items()}, name="times less")
 
 
 def in_the_network(id: str, *, draws: Sequence[int] = (0, 1, 2, 3)) -> pd.DataFrame:

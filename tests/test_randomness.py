@@ -39,6 +39,8 @@ def test_gains_and_slope_by_hand():
     assert randomness.gains(table, "P")["times less"].tolist() == [1, 2, 4]
     assert randomness.slope(table, "qmc") == pytest.approx(-2)
     assert randomness.slope(table, "independent", "bias²") == pytest.approx(-2)
+    text = randomness.as_text({"by hand": table})
+    assert text.startswith("by hand") and "independent draws P^-1.00, low-discrepancy draws P^-2.00" in text
 
 
 def test_the_stored_study_of_draws(tmp_path):
@@ -52,3 +54,10 @@ def test_the_stored_study_of_draws(tmp_path):
     assert np.isnan(table.loc[("limit", 1), "± MAE"])
     with pytest.raises(CrowdlocError, match="not found: restore it"):
         randomness.table(tmp_path / "none.csv")
+
+
+def test_gain_by_map_is_the_ratio_of_variances():
+    key = white_map(2, 9, 9)
+    found = randomness.gain_by_map({"white": (key, key)}, gamma=(2.0,), seeds=4)
+    rows = randomness.spread(key, key, gamma=(2.0,), seeds=4).set_index("sampling")["variance"]
+    assert found["white"] == pytest.approx(rows["independent"] / rows["qmc"])
