@@ -2,8 +2,8 @@
 # source: stored (recompute from stored evidence) | weights (infer again) | train (train again)
 # data_root: folder of the real data sets (else CROWDLOC_DATA); notebooks whose data is not there are left out.
 # Only build/ is written. A job runs again when its `key`, a hash of the code and sources that it depends on,
-# changes; file times play no part: sources are `ancient`, results are compared by checksum. (No result may be
-# `ancient`: Snakemake does not look at the keys of jobs behind one that runs, it counts on the files between.)
+# changes; file times play no part: sources are in the key and are no inputs (Snakemake refuses inputs from the
+# future, even `ancient` ones), results are compared by checksum.
 import os
 import shlex
 import sys
@@ -14,7 +14,7 @@ SOURCE = config.get("source", "weights")
 PLAN = graph.plan(SOURCE, config.get("data_root"))
 CROWDLOC = f"{shlex.quote(sys.executable)} -m crowdloc"
 DATA_ROOT = f"--data-root {shlex.quote(str(PLAN.root))}" if PLAN.root else ""
-RESULTS, NOTEBOOKS = (os.path.relpath(folder, paths.BUILD) for folder in (paths.RESULTS, paths.NOTEBOOKS))
+NOTEBOOKS = os.path.relpath(paths.NOTEBOOKS, paths.BUILD)
 EXECUTED = [f"notebooks/{name}.ipynb" for name in PLAN.notebooks]
 
 workdir: str(paths.BUILD)
@@ -29,9 +29,7 @@ rule data:
 
 if SOURCE == "weights":
     rule evaluate:
-        input:
-            lambda wildcards: graph.generated(wildcards.id),
-            weights=ancient(f"{RESULTS}/{{id}}/weights.safetensors"),
+        input: lambda wildcards: graph.generated(wildcards.id)
         output: "evaluations/{id}.json"
         params: key=lambda wildcards: graph.experiment_key(wildcards.id, SOURCE, PLAN.root)
         threads: 2
@@ -39,21 +37,17 @@ if SOURCE == "weights":
 
 if SOURCE == "train":
     rule train:
-        input:
-            lambda wildcards: graph.generated(wildcards.id),
-            recipe=ancient(f"{RESULTS}/{{id}}/experiment.json"),
+        input: lambda wildcards: graph.generated(wildcards.id)
         output: "experiments/{id}/metrics.json"
         params: key=lambda wildcards: graph.experiment_key(wildcards.id, SOURCE, PLAN.root)
         threads: 4
         shell: "{CROWDLOC} train {wildcards.id:q} --out experiments/{wildcards.id:q} {DATA_ROOT}"
 
 rule notebook:
-    input:
-        lambda wildcards: PLAN.results(wildcards.name),
-        notebook=ancient(f"{NOTEBOOKS}/{{name}}.ipynb"),
+    input: lambda wildcards: PLAN.results(wildcards.name)
     output: "notebooks/{name}.ipynb"
     params: key=lambda wildcards: graph.notebook_key(wildcards.name, SOURCE)
-    shell: "{CROWDLOC} run {input.notebook:q} --source {SOURCE} --out {output:q} {DATA_ROOT}"
+    shell: "{CROWDLOC} run {NOTEBOOKS:q}/{wildcards.name:q}.ipynb --source {SOURCE} --out {output:q} {DATA_ROOT}"
 
 rule report:
     input: EXECUTED, PLAN.results()

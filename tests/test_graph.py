@@ -131,7 +131,10 @@ def test_plan_of_this_repository(tmp_path):
 
 
 def test_run_then_only_what_changed(clone):
+    """Sources from the future (a clock that was wrong, an archive) are as good as any."""
     shutil.rmtree(clone / "build", ignore_errors=True)
+    for path in clone.rglob("*"):
+        os.utime(path, (4e9, 4e9))
     before = sorted(path for path in clone.rglob("*") if "__pycache__" not in path.parts)
     done = crowdloc(clone, "run", "all", "--cores", "2")
     assert done.returncode == 0, done.stderr
