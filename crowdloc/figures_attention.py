@@ -113,15 +113,3 @@ def _variance(ax: Axes, table: pd.DataFrame, by: str) -> None:
     ax.set_xticks(sorted(set(table[by])), [str(value) for value in sorted(set(table[by]))])
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.yaxis.set_major_formatter(_PLAIN)
-
-
-def masses(gammas: Mapping[str, tuple[float, ...]]) -> Figure:
-    """How much weight a distance gets along one axis under each set of foci: mean of the Gaussian densities."""
-    figure, ax = plt.subplots(figsize=(6.4, 3.6))
-    distance = np.linspace(0, 25, 400)
-    for colour, (name, values) in zip(_COLOURS, gammas.items(), strict=False):
-        density = np.mean([np.exp(-((distance / g) ** 2) / 2) / (g * np.sqrt(2 * np.pi)) for g in values], axis=0)
-        ax.plot(distance, density, color=colour, lw=1.8, label=f"{name}: γ = {', '.join(f'{g:.1f}' for g in values)}")
-    ax.set(xlabel="distance along one axis (cells)", ylabel="density of a draw", ylim=(0, None))
-    ax.legend(fontsize=9)
-    return figure

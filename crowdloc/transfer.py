@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from crowdloc import evidence as ev
 from crowdloc.datasets import load
 from crowdloc.datasets.base import ClipDataset
+from crowdloc.datasets.images import image_size
 from crowdloc.errors import CrowdlocError
 from crowdloc.experiments import RECIPES, get_experiment
 from crowdloc.inference import predict
@@ -49,15 +50,18 @@ class Resized(ClipDataset):
 
     def image(self, index: int) -> NDArray[np.uint8]:
         image = super().image(index)
-        width = round(image.shape[1] * self.height / image.shape[0])
-        return cv2.resize(image, (width, self.height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+        size = self._width(image.shape[1], image.shape[0]), self.height
+        return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+    def _width(self, width: int, height: int) -> int:
+        return round(width * self.height / height)
 
     def predict(self, model: Localizer) -> list[Detections]:
         """Detections in pixels of the original images."""
         found = []
-        for index, detections in enumerate(predict(model, self)):
-            size, original = self.image(index).shape[:2], super().image(index).shape[:2]
-            scale = np.array([original[1] / size[1], original[0] / size[0]])
+        for frame, detections in zip(self.frames, predict(model, self), strict=True):
+            width, height = image_size(frame.path)
+            scale = np.array([width / self._width(width, height), height / self.height])
             found.append(Detections((detections.points + 0.5) * scale - 0.5, detections.scores))
         return found
 

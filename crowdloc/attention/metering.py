@@ -9,13 +9,12 @@ import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from crowdloc.paths import ROOT
+from crowdloc import environment
 
 
 class Meter:
@@ -67,22 +66,15 @@ def quantiles(times: list[float]) -> list[float]:
 
 def metadata(device: str = "cpu") -> dict[str, Any]:
     """Where and with what this was measured."""
-    cpu = Path("/proc/cpuinfo")
-    models = (
-        [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if "model name" in line]
-        if cpu.exists()
-        else []
-    )
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     found = {
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip() or None,
-        "device": models[0] if models else platform.machine(),
+        "commit": environment.commit(),
+        "device": environment.processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "numba", "numpy")},
+        **environment.versions(("torch", "numba", "numpy")),
     }
     if device == "cuda":
         query = [
@@ -90,6 +82,6 @@ def metadata(device: str = "cpu") -> dict[str, Any]:
             "--query-gpu=name,clocks.sm,clocks.mem,power.limit,driver_version",
             "--format=csv,noheader",
         ]
-        found |= {"gpu": torch.cuda.get_device_name(), "triton": version("triton")}
+        found |= {"gpu": torch.cuda.get_device_name()} | environment.versions(("triton",))
         found |= {"clocks": subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip() or None}
     return found

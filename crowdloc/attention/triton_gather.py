@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-TILE = 8192  # elements of the (draws, channels) tile, as in the attention kernel
+from crowdloc.attention.triton_backend import TILE
 
 
 @triton.jit
