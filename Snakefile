@@ -8,7 +8,8 @@ import os
 import shlex
 import sys
 
-from crowdloc import graph, paths
+from crowdloc.core import paths
+from crowdloc.reproduce import graph
 
 SOURCE = config.get("source", "weights")
 PLAN = graph.plan(SOURCE, config.get("data_root"))

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 
 def locate(source: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
-    """Heads in an image, folder or video: frame, x, y, score; see `crowdloc.locating.locate` for the options."""
-    from crowdloc.locating import locate
+    """Heads in an image, folder or video: frame, x, y, score; options in `crowdloc.results.locating`."""
+    from crowdloc.results.locating import locate
 
     return locate(source, **options)

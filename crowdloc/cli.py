@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from crowdloc.errors import CrowdlocError
+from crowdloc.core.errors import CrowdlocError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -22,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Exit status: 0, 1 for a failed check or job, 2 for an error that the user can mend."""
-    from crowdloc.locking import follow_leader
+    from crowdloc.core.locking import follow_leader
 
     options = _parser().parse_args(argv)
     follow_leader()
@@ -45,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _list(o: argparse.Namespace) -> None:
-    from crowdloc import paths, runs
-    from crowdloc.experiments import all_experiments
+    from crowdloc.core import paths
+    from crowdloc.results import runs
+    from crowdloc.results.experiments import all_experiments
 
     for experiment in all_experiments():
         state = ["stored"] if runs.is_stored(experiment) else []
@@ -57,12 +58,13 @@ def _list(o: argparse.Namespace) -> None:
 
 def _run(o: argparse.Namespace) -> int:
     if o.notebook == "all":
-        from crowdloc import graph
+        from crowdloc.reproduce import graph
 
         if o.parameter or o.out:
             raise CrowdlocError("run all takes neither --parameter nor --out: name one notebook")
         return graph.run(o.source or "weights", o.data_root, o.cores, o.snakemake)
-    from crowdloc import notebooks, paths
+    from crowdloc.core import paths
+    from crowdloc.reproduce import notebooks
 
     given = {name: notebooks.literal(value) for name, value in o.parameter}
     if o.source:
@@ -74,28 +76,30 @@ def _run(o: argparse.Namespace) -> int:
 
 
 def _refresh(o: argparse.Namespace) -> None:
-    from crowdloc import notebooks
+    from crowdloc.reproduce import notebooks
 
     for path in [notebooks.find(name) for name in o.notebook] or notebooks.numbered():
         print(f"{path.name}: {'changed' if notebooks.refresh(path) else 'unchanged'}", flush=True)
 
 
 def _check(o: argparse.Namespace) -> None:
-    from crowdloc import paths, results
+    from crowdloc.core import paths
+    from crowdloc.results import tables as results
 
     print(results.check(paths.data_root(o.data_root)).to_string(index=False))
 
 
 def _report(o: argparse.Namespace) -> None:
-    from crowdloc import results
+    from crowdloc.results import tables as results
 
     print(results.report())
 
 
 def _train(o: argparse.Namespace) -> None:
-    from crowdloc import paths, runs
-    from crowdloc.experiments import get_experiment
-    from crowdloc.locking import locked
+    from crowdloc.core import paths
+    from crowdloc.core.locking import locked
+    from crowdloc.results import runs
+    from crowdloc.results.experiments import get_experiment
 
     experiment = get_experiment(o.id)
     out = o.out or paths.BUILD / "experiments" / experiment.id
@@ -106,21 +110,21 @@ def _train(o: argparse.Namespace) -> None:
 
 
 def _evaluate(o: argparse.Namespace) -> None:
-    from crowdloc import runs
-    from crowdloc.experiments import get_experiment
+    from crowdloc.results import runs
+    from crowdloc.results.experiments import get_experiment
 
     runs.evaluate_stored_weights(get_experiment(o.id), out=o.out, root=o.data_root)
 
 
 def _promote(o: argparse.Namespace) -> None:
-    from crowdloc import runs
-    from crowdloc.experiments import get_experiment
+    from crowdloc.results import runs
+    from crowdloc.results.experiments import get_experiment
 
     print(runs.promote(get_experiment(o.id)))
 
 
 def _locate(o: argparse.Namespace) -> None:
-    from crowdloc.paths import atomic_write
+    from crowdloc.core.paths import atomic_write
 
     points = import_module("crowdloc").locate(o.image_folder_or_video, weights=o.weights)
     if not o.out:

@@ -10,8 +10,10 @@ import sys
 
 import pytest
 
-from crowdloc import cli, paths, results
-from crowdloc.errors import CrowdlocError
+from crowdloc import cli
+from crowdloc.core import paths
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.results import tables as results
 
 PARAMETERS = {
     "cell_type": "code",

@@ -1,4 +1,4 @@
-"""Time and memory of sampled attention: `python -m crowdloc.attention.benchmark [--json PATH]`.
+"""Time and memory of sampled attention: `python -m crowdloc.benchmarks.attention [--json PATH]`.
 
 Numba on the CPU, Triton where there is a GPU, each against the eager reference; then the neighbourhoods against map
 size; then the ceilings of the machine. Correctness comes first: no time is printed for a result that is wrong. What is
@@ -25,9 +25,9 @@ from crowdloc.attention import (
     local_attention,
     random_attention,
 )
-from crowdloc.attention.ceilings import copy_bandwidth, gather_call, matrix_rate
-from crowdloc.attention.metering import Meter, metadata, quantiles
-from crowdloc.paths import atomic_write
+from crowdloc.benchmarks.ceilings import copy_bandwidth, gather_call, matrix_rate
+from crowdloc.benchmarks.metering import Meter, metadata, quantiles
+from crowdloc.core.paths import atomic_write
 
 GAMMA, POINTS = (3.0, 5.0, 10.0), 32
 
@@ -200,7 +200,7 @@ def _print(result: dict[str, Any], backend: str) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     on_gpu = torch.cuda.is_available()
-    parser = argparse.ArgumentParser(prog="python -m crowdloc.attention.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m crowdloc.benchmarks.attention", description=__doc__)
     parser.add_argument("--backend", choices=list(CASES), default="triton" if on_gpu else "numba")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results to this file")
     parser.add_argument("--repeats", type=int, default=5, help="runs of the reference per case (default 5)")

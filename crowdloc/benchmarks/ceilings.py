@@ -44,7 +44,7 @@ def gather_call(
     ).flatten(1)  # (N, F·S·T·P)
     out = torch.empty(height * width, channels, device=key.device)
     if backend == "triton":
-        from crowdloc.attention.triton_gather import gather
+        from crowdloc.benchmarks.triton_gather import gather
 
         cells = cells.int().to(key.device)
 

@@ -1,4 +1,4 @@
-"""Is data made and read faster than training uses it? `python -m crowdloc.datasets.benchmark [--json PATH]`.
+"""Is data made and read faster than training uses it? `python -m crowdloc.benchmarks.loader [--json PATH]`.
 
 Measures on SynthCrowd `sense`, mini preset: frames generated per second, by the two worker processes, into a temporary
 folder; and clips per second from `TrainingBatches` with one thread, cold (the first epoch decodes every frame, from
@@ -21,18 +21,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from crowdloc.core.paths import RESULTS, atomic_write
 from crowdloc.datasets.base import ClipDataset
-from crowdloc.experiments import Experiment, all_experiments
-from crowdloc.paths import RESULTS, atomic_write
-from crowdloc.presets import Preset
+from crowdloc.models.recipes import Preset
+from crowdloc.results.experiments import Experiment, all_experiments
 
 _DOMAIN, _SPLIT, _GROUP = "sense", "dev", "synthcrowd-mini"
 
 
 def consumption() -> dict[str, dict[str, Any]]:
     """Per model the fastest stored mini training: its id, threads, seconds per step (median), clips per second."""
-    from crowdloc.runs import RUN, is_stored, read_json
-    from crowdloc.training import LOG, read_log
+    from crowdloc.results.runs import RUN, is_stored, read_json
+    from crowdloc.training.loop import LOG, read_log
 
     found: dict[str, dict[str, Any]] = {}
     for experiment in all_experiments():
@@ -80,7 +80,7 @@ def one_thread() -> Iterator[None]:
 
 def loading(dataset: ClipDataset, recipe: Preset, repeats: int) -> dict[str, float]:
     """Clips per second, cold and warm: the median of `repeats` epochs each."""
-    from crowdloc.batches import TrainingBatches
+    from crowdloc.training.batches import TrainingBatches
 
     steps = max(1, len(dataset) // recipe.batch_size)
     rates: dict[str, list[float]] = {"cold": [], "warm": []}
@@ -146,13 +146,13 @@ def as_text(found: dict[str, Any]) -> str:
 
 def metadata() -> dict[str, Any]:
     """Where and with what this was measured, and how busy the machine was."""
-    from crowdloc.environment import describe
+    from crowdloc.core.provenance import describe
 
     return describe() | {"utc": datetime.now(UTC).isoformat(timespec="seconds"), "load": os.getloadavg()[0]}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m crowdloc.datasets.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m crowdloc.benchmarks.loader", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results to this file")
     parser.add_argument("--repeats", type=int, default=5, help="epochs of each kind (default 5; takes about a minute)")
     options = parser.parse_args(arguments)

@@ -1,6 +1,6 @@
 """Time of `localization_scores` against pycocotools, and the adapter that makes pycocotools compute the same.
 
-Run `python -m crowdloc.metrics.benchmark`: a minute or more, nearly all of it in pycocotools.
+Run `python -m crowdloc.benchmarks.matching`: a minute or more, nearly all of it in pycocotools.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from crowdloc import environment
+from crowdloc.core import provenance as environment
 
 
 class Meter:

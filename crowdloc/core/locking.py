@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from crowdloc.errors import CrowdlocError
+from crowdloc.core.errors import CrowdlocError
 
 LEADER = "CROWDLOC_LEADER"  # environment variable of jobs: machine and process whose end they must not survive
 _POLL_SECONDS = 0.5

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from crowdloc.errors import CrowdlocError
+from crowdloc.core.errors import CrowdlocError
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "results"

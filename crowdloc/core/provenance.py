@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from crowdloc.paths import PACKAGE, ROOT
+from crowdloc.core.paths import PACKAGE, ROOT
 
 # Packages whose version can change a number or a picture.
 PACKAGES = ("torch", "torchvision", "triton", "numba", "numpy", "scipy", "pandas", "pyarrow", "safetensors",

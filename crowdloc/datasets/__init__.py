@@ -8,13 +8,13 @@ from importlib import import_module
 from os import PathLike
 from typing import Any
 
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import require_data_root
 from crowdloc.datasets.base import Clip, ClipDataset, Frame
 from crowdloc.datasets.catalog import info
 from crowdloc.datasets.files import choose
 from crowdloc.datasets.reading import SPLITS, Listing, assemble, inside_roi
 from crowdloc.datasets.verification import verify
-from crowdloc.errors import CrowdlocError
-from crowdloc.paths import require_data_root
 
 __all__ = ["NAMES", "SPLITS", "Clip", "ClipDataset", "Frame", "info", "inside_roi", "load", "scan", "verify"]
 

@@ -9,8 +9,8 @@ from typing import overload
 
 import numpy as np
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.images import read_image
-from crowdloc.errors import CrowdlocError
 
 
 def _rows(values: object, columns: int, what: str, owner: str) -> np.ndarray:

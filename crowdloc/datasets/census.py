@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from crowdloc import paths
+from crowdloc.core import paths
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import Frame
 from crowdloc.datasets.catalog import FACTS
 from crowdloc.datasets.files import choose
 from crowdloc.datasets.images import image_size
 from crowdloc.datasets.statistics import EDGES, LEVELS, box_sides, nearest, spread
-from crowdloc.errors import CrowdlocError
 
 HEIGHT = 288  # lengths are in pixels of images scaled to this height, the mini preset's
 GENERATED = ("synthcrowd-sense", "synthcrowd-fdst", "synthcrowd-sha", "synthcrowd-shb")
@@ -221,7 +221,7 @@ def _load(path: Path, name: str) -> dict[str, Any]:
 
 def write(found: dict[str, Any]) -> Path:
     """Write a census with its provenance to `build/datasets/`."""
-    from crowdloc.environment import describe
+    from crowdloc.core.provenance import describe
 
     path = paths.BUILD / "datasets" / f"{found['name']}.json"
     head = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in (found | {_RUN: describe()}).items()]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import Frame
 from crowdloc.datasets.files import choose, entries, find_folder, natural
 from crowdloc.datasets.matlab import load_mat, variable
 from crowdloc.datasets.reading import Listing
 from crowdloc.datasets.shanghaitech import read_image_info
-from crowdloc.errors import CrowdlocError
 
 _HALVES = {"trainval": ("train", "val"), "all": ("train", "val", "test")}
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import Frame
 from crowdloc.datasets.files import entries, find_folder, listed, natural, read_text
 from crowdloc.datasets.reading import Listing, hold_out
-from crowdloc.errors import CrowdlocError
 
 
 def scan(root: Path, split: str) -> Listing:

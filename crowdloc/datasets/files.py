@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from crowdloc.errors import CrowdlocError
+from crowdloc.core.errors import CrowdlocError
 
 
 def choose(option: str, value: object, choices: Iterable[str]) -> None:

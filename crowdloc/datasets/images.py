@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crowdloc.errors import CrowdlocError
+from crowdloc.core.errors import CrowdlocError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF markers: they hold the size

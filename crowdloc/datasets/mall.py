@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import Frame
 from crowdloc.datasets.files import find_folder, xy
 from crowdloc.datasets.matlab import load_mat, variable
 from crowdloc.datasets.reading import Listing
-from crowdloc.errors import CrowdlocError
 
 RANGES = {"train": (1, 680), "val": (701, 800), "trainval": (1, 800), "test": (801, 2000), "all": (1, 2000)}
 

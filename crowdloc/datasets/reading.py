@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import ClipDataset, Frame
 from crowdloc.datasets.files import choose
 from crowdloc.datasets.images import image_size
-from crowdloc.errors import CrowdlocError
 
 SPLITS = ("train", "val", "trainval", "test", "all")
 OUTSIDE = ("clip", "drop", "keep")

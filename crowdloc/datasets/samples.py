@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.synthcrowd import PRESETS, build_scene, render_frame, scene_annotations
 from crowdloc.datasets.synthcrowd.geometry import UNIT, heads, inside
 from crowdloc.datasets.synthcrowd.scene import LOOKALIKE, positions
-from crowdloc.errors import CrowdlocError
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import Frame
 from crowdloc.datasets.files import find_folder, listed, read_text
 from crowdloc.datasets.reading import Listing, hold_out
-from crowdloc.errors import CrowdlocError
 
 # folders of images and annotations, how many tokens precede the heads, and the columns of: id, box, point
 _OFFICIAL = ("videos", "annotations", 1, (0, slice(1, 5), slice(5, 7)))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import Frame
 from crowdloc.datasets.files import entries, find_folder, natural, xy
 from crowdloc.datasets.matlab import load_mat, variable
 from crowdloc.datasets.reading import Listing, hold_out
-from crowdloc.errors import CrowdlocError
 
 _PARENTS = ("shanghaitech/", "ShanghaiTech/", "Shanghaitech/", "ShanghaiTech_Crowd_Counting_Dataset/", "")
 _TRUTH = ("ground_truth", "ground-truth")

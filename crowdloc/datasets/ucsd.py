@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import Frame
 from crowdloc.datasets.files import find_folder, xy
 from crowdloc.datasets.mall import read_mask
 from crowdloc.datasets.matlab import load_mat, variable
 from crowdloc.datasets.reading import Listing
-from crowdloc.errors import CrowdlocError
 
 _TEST, _TRAIN = (0, 1, 2, 7, 8, 9), (3, 4, 5, 6)
 CLIPS = {"train": _TRAIN, "val": (6,), "trainval": _TRAIN, "test": _TEST, "all": tuple(range(10))}

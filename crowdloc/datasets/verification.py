@@ -12,11 +12,11 @@ from os import PathLike
 
 import numpy as np
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import Frame
 from crowdloc.datasets.catalog import FACTS
 from crowdloc.datasets.images import decode_image, read_bytes
 from crowdloc.datasets.reading import inside_roi, outside_image
-from crowdloc.errors import CrowdlocError
 
 _SHOWN = 10  # how many of a list are printed
 

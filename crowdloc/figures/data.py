@@ -13,9 +13,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from crowdloc.datasets.overview import label
 from crowdloc.datasets.samples import Sample
-from crowdloc.figures import PALETTE
+from crowdloc.figures.localization import PALETTE
+from crowdloc.studies.overview import label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

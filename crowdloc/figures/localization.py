@@ -11,9 +11,9 @@ import pandas as pd
 import seaborn as sns
 from numpy.typing import NDArray
 
-from crowdloc.evidence import Evidence
 from crowdloc.metrics import SIGMAS
-from crowdloc.results import LABELS
+from crowdloc.results.evidence import Evidence
+from crowdloc.results.tables import LABELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.models import Localizer, normalise
-from crowdloc.peaks import SCORE_FLOOR, Detections, find_peaks
+from crowdloc.models.decoding import SCORE_FLOOR, Detections, find_peaks
 
 _Feature = tuple[Tensor, tuple[int, int]]  # (C, H, W) and the image's height and width
 

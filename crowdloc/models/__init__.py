@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from crowdloc.models.backbone import VGG16Frontend, load_pretrained, normalise
 from crowdloc.models.gnanet import GNANet, SGNANet
 from crowdloc.models.localizer import Localizer, initialise, parameter_count
+from crowdloc.models.parts.frontend import VGG16Frontend, load_pretrained, normalise
 from crowdloc.models.raznet import FrameStack, RAZNet
 
 _MODELS: dict[str, type[Localizer]] = {

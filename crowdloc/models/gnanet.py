@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from crowdloc.attention import GaussianNeighborAttention, module_seed
-from crowdloc.models.layers import conv_block
 from crowdloc.models.localizer import Localizer
+from crowdloc.models.parts.layers import conv_block
 
 FUSIONS = ("sum", "gated", "concat")
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from crowdloc.attention import module_seed
-from crowdloc.models.backbone import VGG16Frontend
-from crowdloc.models.head import SENSECROWD_SHARE, LocalizationHead
-from crowdloc.models.layers import pad_to_multiple
+from crowdloc.models.parts.frontend import VGG16Frontend
+from crowdloc.models.parts.head import SENSECROWD_SHARE, LocalizationHead
+from crowdloc.models.parts.layers import pad_to_multiple
 
 
 class Localizer(nn.Module):

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from crowdloc.models.layers import conv_block
 from crowdloc.models.localizer import Localizer
+from crowdloc.models.parts.layers import conv_block
 
 
 class RAZNet(Localizer):

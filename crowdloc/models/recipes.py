@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from crowdloc.errors import CrowdlocError
+from crowdloc.core.errors import CrowdlocError
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from crowdloc.errors import CrowdlocError
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.paper.tables import Cell, cells, read
 
 SIMILAR = 0.005  # "similar", "without hurting"

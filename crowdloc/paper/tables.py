@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from crowdloc.errors import CrowdlocError
-from crowdloc.paths import PAPER
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import PAPER
 
 
 class Cell(NamedTuple):

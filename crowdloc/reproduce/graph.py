@@ -10,23 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crowdloc import locking, notebooks, paths
-from crowdloc.environment import digest
-from crowdloc.errors import CrowdlocError
+from crowdloc.core import locking, paths
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.provenance import digest
+from crowdloc.reproduce import notebooks
 
 SOURCES = ("stored", "weights", "train")
-# Files of the package that cannot change what a network predicts; every other may, also what is added later.
-_NOT_MODEL = {"__main__.py", "bootstrap.py", "bounds.py", "claims.py", "cli.py", "environment.py", "figures.py"}
-_NOT_MODEL |= {"graph.py", "locating.py", "locking.py", "neighborhoods.py", "notebooks.py", "paper"}
-_NOT_MODEL |= {
-    "figures_attention.py",
-    "figures_data.py",
-    "kernels.py",
-    "randomness.py",
-    "results.py",
-    "studies.py",
-    "transfer.py",
-}
+# Rooms that cannot change what a network predicts; every other may, also what is added later.
+_NOT_MODEL = {"__main__.py", "cli.py", "benchmarks", "figures", "paper", "reproduce", "studies"}
 # On 2 cores, for the estimate at the start.
 _SECONDS = {"data": 30, "evaluate": 40, "train": 200, "notebook": 20}
 

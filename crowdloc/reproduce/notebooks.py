@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crowdloc import paths
-from crowdloc.errors import CrowdlocError
+from crowdloc.core import paths
+from crowdloc.core.errors import CrowdlocError
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

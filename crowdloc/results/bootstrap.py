@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crowdloc.evidence import Evidence
-from crowdloc.pooling import pooled_scores
+from crowdloc.results.evidence import Evidence
+from crowdloc.results.pooling import pooled_scores
 
 MARGIN = 0.005  # "similar" and "without hurting": the difference lies within ± this
 BLOCK = 20  # images of one unit where there are too few scenes

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import atomic_write
 from crowdloc.datasets.base import ClipDataset
-from crowdloc.errors import CrowdlocError
 from crowdloc.metrics import SIGMAS, THRESHOLDS, counting_errors, match_images, scores_from_matches
-from crowdloc.paths import atomic_write
-from crowdloc.peaks import Detections
+from crowdloc.models.decoding import Detections
 
 PREDICTIONS, MATCHES, IMAGES = "predictions.parquet", "matches.parquet", "images.csv"
 _FLAGS = [f"sigma{sigma}_t{round(100 * t)}" for sigma in SIGMAS for t in THRESHOLDS]

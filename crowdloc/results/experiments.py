@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets import load
 from crowdloc.datasets.base import ClipDataset
-from crowdloc.errors import CrowdlocError
 from crowdloc.models import build_model
-from crowdloc.presets import Preset, get_preset
+from crowdloc.models.recipes import Preset, get_preset
 
 
 @dataclass(frozen=True)

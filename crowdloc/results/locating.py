@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crowdloc import runs
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import RESULTS
 from crowdloc.datasets.images import read_image
-from crowdloc.errors import CrowdlocError
-from crowdloc.experiments import Experiment, all_experiments, get_experiment
-from crowdloc.inference import sequence_maps
+from crowdloc.inference.windows import sequence_maps
 from crowdloc.models import Localizer
-from crowdloc.paths import RESULTS
-from crowdloc.peaks import find_peaks
-from crowdloc.weights import load_weights
+from crowdloc.models.decoding import find_peaks
+from crowdloc.results import runs
+from crowdloc.results.experiments import Experiment, all_experiments, get_experiment
+from crowdloc.training.weights import load_weights
 
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _DEFAULT = "synthcrowd-mini/gnanet/seed0"

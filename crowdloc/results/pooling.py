@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crowdloc.evidence import Evidence
 from crowdloc.metrics import SIGMAS, THRESHOLDS
+from crowdloc.results.evidence import Evidence
 
 
 def pooled_scores(run: Evidence, sigma: int, weights: NDArray[np.int64]) -> NDArray[np.float64]:

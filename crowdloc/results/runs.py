@@ -11,20 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from crowdloc import evidence as ev
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import BUILD, RESULTS, atomic_write
+from crowdloc.core.provenance import describe as provenance
+from crowdloc.core.provenance import digest
 from crowdloc.datasets.base import ClipDataset
-from crowdloc.environment import describe as provenance
-from crowdloc.environment import digest
-from crowdloc.errors import CrowdlocError
-from crowdloc.experiments import Experiment
-from crowdloc.inference import predict
+from crowdloc.inference.windows import predict
 from crowdloc.metrics import sigma_scale
 from crowdloc.models import Localizer, build_model
-from crowdloc.paths import BUILD, RESULTS, atomic_write
-from crowdloc.peaks import SCORE_FLOOR
-from crowdloc.training import LOG, is_main_process, new_model, read_log
-from crowdloc.training import train as train_model
-from crowdloc.weights import load_weights, save_weights
+from crowdloc.models.decoding import SCORE_FLOOR
+from crowdloc.results import evidence as ev
+from crowdloc.results.experiments import Experiment
+from crowdloc.training.loop import LOG, is_main_process, new_model, read_log
+from crowdloc.training.loop import train as train_model
+from crowdloc.training.weights import load_weights, save_weights
 
 EXPERIMENT, METRICS, RUN, WEIGHTS = "experiment.json", "metrics.json", "run.json", "weights.safetensors"
 _STORED = (EXPERIMENT, METRICS, RUN, LOG, ev.IMAGES, ev.PREDICTIONS, ev.MATCHES)

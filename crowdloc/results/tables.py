@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crowdloc import paper, runs
-from crowdloc.environment import digest
-from crowdloc.errors import CrowdlocError
-from crowdloc.evidence import Evidence, read_evidence
-from crowdloc.experiments import RECIPES, Experiment, all_experiments, get_experiment
-from crowdloc.inference import predict
+from crowdloc import paper
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import BUILD, NOTEBOOKS, RESULTS
+from crowdloc.core.provenance import digest
+from crowdloc.inference.windows import predict
 from crowdloc.metrics import COLUMNS, SIGMAS, sigma_scale
-from crowdloc.paths import BUILD, NOTEBOOKS, RESULTS
-from crowdloc.training import LOG
+from crowdloc.results import runs
+from crowdloc.results.evidence import Evidence, read_evidence
+from crowdloc.results.experiments import RECIPES, Experiment, all_experiments, get_experiment
+from crowdloc.training.loop import LOG
 
 DEPTHS = ("stored", "weights", "train")
 NOT_MEASURED = "not measured"

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from crowdloc import results
-from crowdloc.bootstrap import paired_differences
 from crowdloc.metrics import SIGMAS
+from crowdloc.results import tables as results
+from crowdloc.results.bootstrap import paired_differences
 
 
 def verdicts(

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from crowdloc import runs
 from crowdloc.attention import module_seed
-from crowdloc.errors import CrowdlocError
-from crowdloc.experiments import get_experiment
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.models import GNANet, normalise
+from crowdloc.results import runs
+from crowdloc.results.experiments import get_experiment
 
 
 def attention_inputs(id: str, *, images: int = 8) -> tuple[GNANet, dict[str, Tensor]]:

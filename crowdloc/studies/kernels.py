@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from crowdloc.attention import available_backends, gaussian_neighbor_attention
-from crowdloc.attention.benchmark import CASES, ratios
-from crowdloc.attention.metering import Meter
-from crowdloc.neighborhoods import smooth_map
-from crowdloc.paths import RESULTS
-from crowdloc.runs import read_json
+from crowdloc.benchmarks.attention import CASES, ratios
+from crowdloc.benchmarks.metering import Meter
+from crowdloc.core.paths import RESULTS
+from crowdloc.results.runs import read_json
+from crowdloc.studies.neighborhoods import smooth_map
 
 STORED = {"CPU": "attention_cpu.json", "GPU": "attention_gpu.json"}
 
@@ -155,7 +155,7 @@ def where(stored: dict[str, Any] | None) -> str:
     """One line: device, threads, versions and commit of a stored benchmark; or that there is none."""
     if stored is None:
         return (
-            "not measured: `python -m crowdloc.attention.benchmark --json results/kernels/attention_gpu.json` on a GPU"
+            "not measured: `python -m crowdloc.benchmarks.attention --json results/kernels/attention_gpu.json` on a GPU"
         )
     found = stored["metadata"]
     versions = ", ".join(f"{name} {found[name]}" for name in ("torch", "triton", "numba") if name in found)

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crowdloc import paper, paths
+from crowdloc import paper
+from crowdloc.core import paths
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets import census
 from crowdloc.datasets.catalog import FACTS
 from crowdloc.datasets.files import choose
-from crowdloc.errors import CrowdlocError
-from crowdloc.graph import SOURCES
+from crowdloc.reproduce.graph import SOURCES
 
 Censuses = Mapping[str, dict[str, Any]]
 NOT_MEASURED = "not measured"

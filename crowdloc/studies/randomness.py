@@ -17,14 +17,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from crowdloc import evidence as ev
 from crowdloc.attention import GaussianNeighborAttention, gaussian_limit_attention, gaussian_neighbor_attention
-from crowdloc.errors import CrowdlocError
-from crowdloc.experiments import get_experiment
-from crowdloc.inference import predict
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import BUILD, RESULTS, atomic_write
+from crowdloc.inference.windows import predict
 from crowdloc.metrics import counting_errors, sigma_scale
-from crowdloc.paths import BUILD, RESULTS, atomic_write
-from crowdloc.runs import stored_metrics, stored_model
+from crowdloc.results import evidence as ev
+from crowdloc.results.experiments import get_experiment
+from crowdloc.results.runs import stored_metrics, stored_model
 
 SAMPLINGS = ("independent", "qmc")
 _LABELS = ("independent draws", "low-discrepancy draws")
@@ -129,7 +129,7 @@ def table(path: Path = RESULTS / "studies" / "draws_synthcrowd-mini.csv") -> pd.
     """The stored `in_the_network` study: mean and, over draws, standard deviation."""
     if not path.is_file():
         raise CrowdlocError(
-            f"{path} not found: restore it from version control, or run `python -m crowdloc.randomness`"
+            f"{path} not found: restore it from version control, or run `python -m crowdloc.studies.randomness`"
         )
     grouped = pd.read_csv(path).groupby(["sampling", "S"], sort=False)
     values = ["mAP σ5", "mAP σ20", "mAP σ40", "MAE"]
@@ -138,7 +138,7 @@ def table(path: Path = RESULTS / "studies" / "draws_synthcrowd-mini.csv") -> pd.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m crowdloc.randomness", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m crowdloc.studies.randomness", description=__doc__)
     parser.add_argument("--id", default="synthcrowd-mini/gnanet/seed0", help="a stored GNANet")
     arguments = parser.parse_args()
     path = BUILD / "studies" / f"draws_{get_experiment(arguments.id).group}.csv"

@@ -18,20 +18,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crowdloc import evidence as ev
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import BUILD, RESULTS, atomic_write
 from crowdloc.datasets import load
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.datasets.images import image_size
-from crowdloc.errors import CrowdlocError
-from crowdloc.experiments import RECIPES, get_experiment
-from crowdloc.inference import predict
+from crowdloc.inference.windows import predict
 from crowdloc.metrics import counting_errors, sigma_scale
 from crowdloc.models import Localizer
-from crowdloc.paths import BUILD, RESULTS, atomic_write
-from crowdloc.peaks import Detections
-from crowdloc.presets import get_preset
-from crowdloc.runs import read_json, stored_model
-from crowdloc.training import new_model, train
+from crowdloc.models.decoding import Detections
+from crowdloc.models.recipes import get_preset
+from crowdloc.results import evidence as ev
+from crowdloc.results.experiments import RECIPES, get_experiment
+from crowdloc.results.runs import read_json, stored_model
+from crowdloc.training.loop import new_model, train
 
 DOMAINS = ("sense", "fdst", "sha", "shb")
 REAL = ("mall", "shanghaitech_b")
@@ -148,7 +148,9 @@ def run_all(root: str | Path | None = None, *, part: tuple[int, int] = (0, 1)) -
 def table(path: Path = RESULTS / "studies" / "transfer.csv") -> pd.DataFrame:
     """The stored study, means over seeds, one row per training set, test set and height."""
     if not path.is_file():
-        raise CrowdlocError(f"{path} not found: restore it from version control, or run `python -m crowdloc.transfer`")
+        raise CrowdlocError(
+            f"{path} not found: restore it from version control, or run `python -m crowdloc.studies.transfer`"
+        )
     grouped = pd.read_csv(path, dtype={"height": str}).groupby(["trained on", "tested on", "height"], sort=False)
     means = grouped.mean(numeric_only=True).drop(columns="seed")
     return means.assign(seeds=grouped["seed"].nunique()).reset_index()
@@ -162,7 +164,7 @@ def as_text() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m crowdloc.transfer", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m crowdloc.studies.transfer", description=__doc__)
     parser.add_argument("--data-root")
     parser.add_argument("--part", nargs=2, type=int, default=(0, 1), metavar=("I", "N"), help="every N-th training")
     arguments = parser.parse_args()

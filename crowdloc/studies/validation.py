@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crowdloc import evidence as ev
 from crowdloc.attention import GaussianNeighborAttention
-from crowdloc.errors import CrowdlocError
-from crowdloc.experiments import RECIPES, Experiment
-from crowdloc.inference import predict
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import BUILD, RESULTS, atomic_write
+from crowdloc.inference.windows import predict
 from crowdloc.metrics import counting_errors, sigma_scale
-from crowdloc.paths import BUILD, RESULTS, atomic_write
-from crowdloc.runs import read_json
-from crowdloc.training import LOG, new_model, read_log, train
+from crowdloc.results import evidence as ev
+from crowdloc.results.experiments import RECIPES, Experiment
+from crowdloc.results.runs import read_json
+from crowdloc.training.loop import LOG, new_model, read_log, train
 
 LEARNING_RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 
@@ -133,7 +133,9 @@ def read_study(name: str) -> pd.DataFrame:
     """A stored study, e.g. "fusion_mall-mini"."""
     path = RESULTS / "studies" / f"{name}.csv"
     if not path.is_file():
-        raise CrowdlocError(f"{path} not found: restore it from version control, or run `python -m crowdloc.studies`")
+        raise CrowdlocError(
+            f"{path} not found: restore it from version control, or run `python -m crowdloc.studies.validation`"
+        )
     return pd.read_csv(path, keep_default_na=False)
 
 
@@ -213,7 +215,7 @@ def _validate(out: Path, group: str, run: Mapping[str, Any], root: str | Path | 
 
 
 def main() -> None:
-    """`python -m crowdloc.studies NAME GROUP`."""
+    """`python -m crowdloc.studies.validation NAME GROUP`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=sorted(STUDIES))
     parser.add_argument("group", choices=sorted(RECIPES))

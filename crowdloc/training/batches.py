@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crowdloc.datasets.base import ClipDataset
-from crowdloc.targets import cross_target
+from crowdloc.models.targets import cross_target
 
 
 class TrainingBatches:

@@ -20,13 +20,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from crowdloc.batches import TrainingBatches
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import atomic_write
 from crowdloc.datasets.base import ClipDataset
-from crowdloc.errors import CrowdlocError
 from crowdloc.models import Localizer, build_model, initialise, load_pretrained, normalise
-from crowdloc.paths import atomic_write
-from crowdloc.presets import Preset
-from crowdloc.targets import CROSS_PIXELS, localization_loss
+from crowdloc.models.recipes import Preset
+from crowdloc.models.targets import CROSS_PIXELS, localization_loss
+from crowdloc.training.batches import TrainingBatches
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from crowdloc.errors import CrowdlocError
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import atomic_write
 from crowdloc.models import Localizer
-from crowdloc.paths import atomic_write
 
 
 def save_weights(path: Path, model: Localizer) -> None:

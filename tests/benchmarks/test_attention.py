@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from crowdloc.attention import available_backends, benchmark, ceilings, sample_neighbors
-from crowdloc.attention.metering import Meter, quantiles
+from crowdloc.attention import available_backends, sample_neighbors
+from crowdloc.benchmarks import attention as benchmark
+from crowdloc.benchmarks import ceilings
+from crowdloc.benchmarks.metering import Meter, quantiles
 
 
 def test_checks_before_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ import pytest
 import torch
 from helpers import disc_video
 
-from crowdloc.batches import TrainingBatches
-from crowdloc.datasets import benchmark
+from crowdloc.benchmarks import loader as benchmark
 from crowdloc.datasets.synthcrowd import DOMAINS
-from crowdloc.presets import get_preset
+from crowdloc.models.recipes import get_preset
+from crowdloc.training.batches import TrainingBatches
 
 
 def test_the_whole_benchmark_on_two_scenes(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,7 +71,7 @@ def test_consumption_is_the_fastest_stored_training(tmp_path: Path, monkeypatch)
         (folder / "run.json").write_text('{"threads": 1}')
         (folder / "metrics.json").write_text("{}")
     monkeypatch.setattr(benchmark, "RESULTS", tmp_path)
-    monkeypatch.setattr("crowdloc.runs.RESULTS", tmp_path)
+    monkeypatch.setattr("crowdloc.results.runs.RESULTS", tmp_path)
     assert benchmark.consumption() == {
         "raznet": {"id": "synthcrowd-mini/raznet/seed1", "threads": 1, "seconds_per_step": 1.0, "clips_per_second": 4.0}
     }

@@ -11,22 +11,22 @@ import time
 
 import pytest
 
-from crowdloc import locking
-from crowdloc.errors import CrowdlocError
-from crowdloc.locking import locked
-from crowdloc.paths import ROOT
+from crowdloc.core import locking
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.locking import locked
+from crowdloc.core.paths import ROOT
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from crowdloc.locking import locked
+from crowdloc.core.locking import locked
 with locked(Path(sys.argv[1]), "the test"):
     print("held", flush=True)
     time.sleep(60)
 """
 FOLLOW = """
 import time
-from crowdloc.locking import follow_leader
+from crowdloc.core.locking import follow_leader
 follow_leader()
 print("following", flush=True)
 time.sleep(60)

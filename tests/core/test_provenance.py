@@ -16,8 +16,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from crowdloc import environment
-from crowdloc.paths import ROOT
+from crowdloc.core import provenance as environment
+from crowdloc.core.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIRED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]

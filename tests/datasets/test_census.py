@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_datasets import DATA, needs
-from test_datasets_formats import cell, head_struct, save, write_mall, write_shanghaitech, write_via
+from test_formats import cell, head_struct, save, write_mall, write_shanghaitech, write_via
 
-from crowdloc import paths
+from crowdloc.core import paths
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets import census
 from crowdloc.datasets.catalog import FACTS
 from crowdloc.datasets.statistics import EDGES
 from crowdloc.datasets.synthcrowd import DOMAINS, build_scene, scene_annotations
-from crowdloc.errors import CrowdlocError
 
 STORED = sorted(path.stem for path in (paths.RESULTS / "datasets").glob("*.json"))
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets import NAMES, SPLITS, inside_roi, load
 from crowdloc.datasets.base import ClipDataset, Frame
 from crowdloc.datasets.images import _is_whole, image_size, read_image
 from crowdloc.datasets.reading import hold_out, outside_image, settle
-from crowdloc.errors import CrowdlocError
 
 DATA = os.environ.get("CROWDLOC_DATA")
 needs = {
@@ -323,7 +323,7 @@ def test_import_is_light() -> None:
         "import sys, crowdloc.datasets; "
         "print([m for m in ('cv2', 'scipy', 'torch', 'tqdm', 'h5py') if m in sys.modules])"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

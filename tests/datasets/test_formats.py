@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 from test_datasets import write_image
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets import load
 from crowdloc.datasets.fdst import read_boxes
 from crowdloc.datasets.files import find_folder, natural
 from crowdloc.datasets.matlab import load_mat
 from crowdloc.datasets.sensecrowd import read_video
-from crowdloc.errors import CrowdlocError
 
 VIA = '{"1.jpg123": {"filename": "1.jpg", "size": 123, "regions": %s, "file_attributes": {}}}'
 

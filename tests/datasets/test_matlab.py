@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.matlab import load_mat, variable
-from crowdloc.errors import CrowdlocError
 
 DATA = os.environ.get("CROWDLOC_DATA")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from test_datasets_formats import write_mall, write_via
+from test_formats import write_mall, write_via
 
+from crowdloc.core.paths import NOTEBOOKS
 from crowdloc.datasets import samples
 from crowdloc.datasets.samples import Sample
 from crowdloc.datasets.synthcrowd import build_scene, render_frame, scene_annotations
-from crowdloc.paths import NOTEBOOKS
 
 
 def test_a_synthetic_frame_and_its_annotations() -> None:

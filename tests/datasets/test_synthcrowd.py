@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets import load
 from crowdloc.datasets.images import read_image
 from crowdloc.datasets.synthcrowd import (
@@ -41,7 +42,6 @@ from crowdloc.datasets.synthcrowd.rng import Stream, wave
 from crowdloc.datasets.synthcrowd.scene import LOOKALIKE, PERSON, Figures, Scene, positions
 from crowdloc.datasets.synthcrowd.settings import FPS, SPLIT_SEEDS
 from crowdloc.datasets.synthcrowd.store import is_current, split_folder, write_scene
-from crowdloc.errors import CrowdlocError
 
 
 def _where(scene: Scene, t: float) -> tuple[np.ndarray, ...]:
@@ -412,7 +412,7 @@ def test_killed_generation_resumes(tmp_path: Path) -> None:
     command = (f"from crowdloc.datasets.synthcrowd import generate; "
                f"generate({str(tmp_path)!r}, domains=('shb',), splits=('dev',), progress=False)")  # fmt: skip
     folder = split_folder(tmp_path, "mini", "shb", "dev")
-    process = subprocess.Popen([sys.executable, "-c", command], cwd=Path(__file__).parents[1])
+    process = subprocess.Popen([sys.executable, "-c", command], cwd=Path(__file__).parents[2])
     deadline = time.monotonic() + 30
     while not list(folder.glob("scene*")) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from test_datasets import DATA, needs, write_image
-from test_datasets_formats import cell, head_struct, save, write_mall, write_shanghaitech, write_worldexpo
+from test_formats import cell, head_struct, save, write_mall, write_shanghaitech, write_worldexpo
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets import NAMES, info, verify
 from crowdloc.datasets.catalog import FACTS
 from crowdloc.datasets.verification import Report
-from crowdloc.errors import CrowdlocError
 
 
 def test_counts_of_a_small_copy(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 matplotlib.use("agg")
 
-from crowdloc import figures, figures_data
 from crowdloc.datasets.samples import Sample
 from crowdloc.datasets.statistics import EDGES, spread
+from crowdloc.figures import data as figures_data
+from crowdloc.figures import localization as figures
 
 
 @pytest.fixture(autouse=True)

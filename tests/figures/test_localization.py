@@ -5,8 +5,8 @@ import pytest
 
 matplotlib.use("agg")
 
-from crowdloc import figures
-from crowdloc.evidence import Evidence
+from crowdloc.figures import localization as figures
+from crowdloc.results.evidence import Evidence
 
 
 @pytest.fixture(autouse=True)

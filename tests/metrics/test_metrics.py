@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from crowdloc.benchmarks.matching import pycocotools_scores, random_crowd
 from crowdloc.metrics import (
     COLUMNS,
     counting_errors,
@@ -21,7 +22,6 @@ from crowdloc.metrics import (
     scores_from_matches,
     sigma_scale,
 )
-from crowdloc.metrics.benchmark import pycocotools_scores, random_crowd
 
 
 def literal_greedy(points, scores, truth, sigma, thresholds):

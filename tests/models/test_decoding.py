@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from crowdloc.metrics import localization_scores
-from crowdloc.peaks import SCORE_FLOOR, find_peaks, smooth
-from crowdloc.targets import cross_target
+from crowdloc.models.decoding import SCORE_FLOOR, find_peaks, smooth
+from crowdloc.models.targets import cross_target
 
 
 def test_smoothing_leaves_the_outside_out_of_the_mean():

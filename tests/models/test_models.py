@@ -2,9 +2,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from crowdloc.errors import CrowdlocError
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.models import build_model, initialise, load_pretrained, normalise, parameter_count
-from crowdloc.models.head import prior_logit
+from crowdloc.models.parts.head import prior_logit
 
 SMALL = {"width": 1 / 32, "norm": "batch"}
 

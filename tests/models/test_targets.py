@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from crowdloc.targets import cross_target, localization_loss
+from crowdloc.models.targets import cross_target, localization_loss
 
 
 def test_cross_has_five_pixels_around_the_rounded_head():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from crowdloc import paper
-from crowdloc.errors import CrowdlocError
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.paper import tables
 from crowdloc.paper.inconsistencies import violations
 

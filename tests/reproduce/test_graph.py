@@ -16,13 +16,14 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from crowdloc import graph, paths
-from crowdloc.errors import CrowdlocError
+from crowdloc.core import paths
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.reproduce import graph
 
 STUBS = {
     "experiments.py": "def get_experiment(id): return id\n",
     "runs.py": """
-        from crowdloc import paths
+        from crowdloc.core import paths
         def evaluate_stored_weights(experiment, *, out, root):
             with paths.atomic_write(out) as temporary: temporary.write_text("{}")
         def train(experiment, *, out, root):
@@ -37,7 +38,7 @@ STUBS = {
             (out / preset).write_text("")
     """,
     "datasets/synthcrowd/store.py": """
-        from crowdloc import paths
+        from crowdloc.core import paths
         def default_root(): return paths.BUILD / "data" / "synthcrowd"
     """,
 }
@@ -234,7 +235,7 @@ def test_killed_run_leaves_no_lock_and_no_job(clone, tmp_path):
 
 def test_what_is_not_hashed_is_not_used():
     """Modules that may change without evaluating again are none that an evaluation imports."""
-    code = "import sys, crowdloc.runs; print(*sys.modules)"
+    code = "import sys, crowdloc.results.runs; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True, check=True)
     used = {name.split(".")[1] for name in done.stdout.split() if name.startswith("crowdloc.")}
     assert {"models", "attention", "evidence", "inference"} <= used

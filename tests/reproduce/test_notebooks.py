@@ -7,9 +7,9 @@ import re
 import nbformat
 import pytest
 
-from crowdloc.errors import CrowdlocError
-from crowdloc.notebooks import check_parameters, clean, numbered, parameters, refresh
-from crowdloc.paths import NOTEBOOKS
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import NOTEBOOKS
+from crowdloc.reproduce.notebooks import check_parameters, clean, numbered, parameters, refresh
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 PARAMETERS = ["source", "data", "preset", "data_root", "seed"]

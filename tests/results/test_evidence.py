@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from helpers import disc_video
 
-from crowdloc import bootstrap, claims, pooling, results, runs
-from crowdloc import evidence as ev
-from crowdloc.bootstrap import Difference, paired_differences
-from crowdloc.errors import CrowdlocError
-from crowdloc.evidence import Evidence
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.metrics import SIGMAS, localization_scores
-from crowdloc.peaks import Detections
+from crowdloc.models.decoding import Detections
+from crowdloc.results import bootstrap, pooling, runs
+from crowdloc.results import evidence as ev
+from crowdloc.results import tables as results
+from crowdloc.results import verdicts as claims
+from crowdloc.results.bootstrap import Difference, paired_differences
+from crowdloc.results.evidence import Evidence
 
 
 @pytest.fixture

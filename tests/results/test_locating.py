@@ -5,11 +5,11 @@ import torch
 from helpers import disc_video
 
 import crowdloc
-from crowdloc.errors import CrowdlocError
-from crowdloc.experiments import get_experiment
-from crowdloc.inference import probability_maps, sequence_maps
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import RESULTS
+from crowdloc.inference.windows import probability_maps, sequence_maps
 from crowdloc.models import build_model
-from crowdloc.paths import RESULTS
+from crowdloc.results.experiments import get_experiment
 
 STORED = RESULTS / get_experiment("synthcrowd-mini/gnanet/seed0").id / "weights.safetensors"
 

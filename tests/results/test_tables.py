@@ -3,10 +3,11 @@ import shutil
 
 import pytest
 
-from crowdloc import results, runs
-from crowdloc.errors import CrowdlocError
-from crowdloc.experiments import all_experiments, get_experiment
-from crowdloc.paths import RESULTS
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import RESULTS
+from crowdloc.results import runs
+from crowdloc.results import tables as results
+from crowdloc.results.experiments import all_experiments, get_experiment
 
 STORED = [e for e in all_experiments() if runs.is_stored(e)]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from crowdloc import diagnosis
-from crowdloc.errors import CrowdlocError
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.studies import diagnosis
 
 
 def test_terms_of_the_stored_network():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from crowdloc import kernels
 from crowdloc.attention import reference
+from crowdloc.studies import kernels
 
 STORED = {
     "backend": "numba",

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from crowdloc import neighborhoods
 from crowdloc.attention import sample_neighbors
+from crowdloc.studies import neighborhoods
 
 
 @pytest.mark.parametrize(

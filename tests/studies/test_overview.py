@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crowdloc import paths
-from crowdloc.datasets import census, overview
-from crowdloc.errors import CrowdlocError
+from crowdloc.core import paths
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.datasets import census
+from crowdloc.studies import overview
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from crowdloc import randomness
-from crowdloc.errors import CrowdlocError
-from crowdloc.neighborhoods import white_map
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.studies import randomness
+from crowdloc.studies.neighborhoods import white_map
 
 
 def test_equal_scores_have_the_variance_of_a_mean_and_no_bias():

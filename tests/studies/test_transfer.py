@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from crowdloc import transfer
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import ClipDataset, Frame
-from crowdloc.errors import CrowdlocError
-from crowdloc.peaks import Detections
+from crowdloc.models.decoding import Detections
+from crowdloc.studies import transfer
 
 
 def dataset(folder, height: int, width: int) -> ClipDataset:

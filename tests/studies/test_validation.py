@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from crowdloc import studies
-from crowdloc.errors import CrowdlocError
-from crowdloc.paths import RESULTS
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import RESULTS
+from crowdloc.studies import validation as studies
 
 HEADER = "group,model,learning_rate,steps,seed,options,mAP σ5,mAP σ20,mAP σ40,mAR σ20,MAE,learned gamma\n"
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,15 +12,15 @@ import torch
 from helpers import disc_video
 from safetensors.torch import load_file
 
-from crowdloc.batches import TrainingBatches
-from crowdloc.errors import CrowdlocError
-from crowdloc.inference import predict
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import ROOT
+from crowdloc.inference.windows import predict
 from crowdloc.metrics import localization_scores
 from crowdloc.models import build_model
-from crowdloc.paths import ROOT
-from crowdloc.presets import get_preset
-from crowdloc.training import CHECKPOINT, LOG, learning_rate, new_model, read_log, train
-from crowdloc.weights import load_weights, save_weights
+from crowdloc.models.recipes import get_preset
+from crowdloc.training.batches import TrainingBatches
+from crowdloc.training.loop import CHECKPOINT, LOG, learning_rate, new_model, read_log, train
+from crowdloc.training.weights import load_weights, save_weights
 
 TINY = get_preset("mini").with_options(width=1 / 32, crop=(48, 64), batch_size=2, steps=6)
 
@@ -106,8 +107,8 @@ _KILLED = """
     from pathlib import Path
     sys.path.insert(0, {tests!r})
     from helpers import disc_video
-    from crowdloc import training
-    from crowdloc.presets import get_preset
+    from crowdloc.training import loop as training
+    from crowdloc.models.recipes import get_preset
     training._CHECKPOINT_SECONDS = 0.0
     data = disc_video(Path({folder!r}))
     preset = get_preset("mini").with_options(width=1 / 32, crop=(48, 64), batch_size=2, steps=40)
@@ -121,7 +122,8 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path):
     data = disc_video(tmp_path / "data")
     whole = train(new_model("gnanet", preset, 0, data), data, preset, seed=0, out=tmp_path / "whole", progress=False)
     out = tmp_path / "killed"
-    code = textwrap.dedent(_KILLED).format(tests=os.path.dirname(__file__), folder=str(tmp_path / "data"), out=str(out))
+    here = str(Path(__file__).parents[1])
+    code = textwrap.dedent(_KILLED).format(tests=here, folder=str(tmp_path / "data"), out=str(out))
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (out / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < deadline:
@@ -142,9 +144,9 @@ _PARALLEL = """
     from pathlib import Path
     sys.path.insert(0, {tests!r})
     from helpers import disc_video
-    from crowdloc.presets import get_preset
-    from crowdloc.training import is_main_process, new_model, train
-    from crowdloc.weights import save_weights
+    from crowdloc.models.recipes import get_preset
+    from crowdloc.training.loop import is_main_process, new_model, train
+    from crowdloc.training.weights import save_weights
     data = disc_video(Path({folder!r}) / str(__import__("os").environ.get("LOCAL_RANK", 0)))
     preset = get_preset("mini").with_options(width=1 / 32, crop=(48, 64), batch_size=2, steps=4, norm="none")
     model = train(new_model("raznet", preset, 0, data), data, preset, seed=0, out=Path({out!r}), progress=False,
@@ -157,7 +159,7 @@ _PARALLEL = """
 def test_two_processes_train_what_one_trains(tmp_path):
     """Without batch statistics two processes with one clip each must give the gradient of a batch of two."""
     code = textwrap.dedent(_PARALLEL).format(
-        tests=os.path.dirname(__file__), folder=str(tmp_path), out=str(tmp_path / "o")
+        tests=str(Path(__file__).parents[1]), folder=str(tmp_path), out=str(tmp_path / "o")
     )
     script = tmp_path / "parallel.py"
     script.write_text(code)

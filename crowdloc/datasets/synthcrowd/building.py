@@ -7,6 +7,7 @@ from math import sqrt
 
 import numpy as np
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.synthcrowd.geometry import ASPECT, MINI, Camera, heads, inside
 from crowdloc.datasets.synthcrowd.rng import Stream
 from crowdloc.datasets.synthcrowd.scene import (
@@ -22,7 +23,6 @@ from crowdloc.datasets.synthcrowd.scene import (
     Scene,
 )  # fmt: skip
 from crowdloc.datasets.synthcrowd.settings import DIFFICULTY, DOMAINS, FPS, SPLIT_SEEDS, SYNTHCROWD_VERSION, Difficulty
-from crowdloc.errors import CrowdlocError
 
 HEAD = 0.24  # diameter of a head with hair, metres
 Range = tuple[float, float]

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import ClipDataset, Frame
 from crowdloc.datasets.synthcrowd.geometry import UNIT
 from crowdloc.datasets.synthcrowd.manifest import expected_hash
 from crowdloc.datasets.synthcrowd.production import generate
 from crowdloc.datasets.synthcrowd.settings import DOMAINS
 from crowdloc.datasets.synthcrowd.store import default_root, read_annotations, split_folder
-from crowdloc.errors import CrowdlocError
 
 
 def load_synthcrowd(

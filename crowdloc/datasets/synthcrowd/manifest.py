@@ -13,12 +13,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import atomic_write
 from crowdloc.datasets.images import read_image
 from crowdloc.datasets.synthcrowd.annotate import annotation_text
 from crowdloc.datasets.synthcrowd.building import build_scene
 from crowdloc.datasets.synthcrowd.settings import DIFFICULTY, DOMAINS, PRESETS, SPLIT_SEEDS, SYNTHCROWD_VERSION
-from crowdloc.errors import CrowdlocError
-from crowdloc.paths import atomic_write
 
 MANIFEST = Path(__file__).with_name("manifest.json")
 TOLERANCE = 2  # grey levels by which coarse means may differ between OpenCV versions and processors

@@ -17,12 +17,12 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from crowdloc import paths
+from crowdloc.core import paths
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.synthcrowd.building import build_scene
 from crowdloc.datasets.synthcrowd.manifest import expected_hash
 from crowdloc.datasets.synthcrowd.settings import DOMAINS
 from crowdloc.datasets.synthcrowd.store import is_current, split_folder, write_scene
-from crowdloc.errors import CrowdlocError
 
 Job = tuple[str, str, str, str, int]  # folder, preset, domain, split, index
 _WORKERS = 2

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from crowdloc import paths
+from crowdloc.core import paths
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.synthcrowd.annotate import annotation_text
 from crowdloc.datasets.synthcrowd.manifest import annotation_hash
 from crowdloc.datasets.synthcrowd.render import render_jpeg
 from crowdloc.datasets.synthcrowd.scene import Scene
 from crowdloc.datasets.synthcrowd.settings import DIFFICULTY, DOMAINS, PRESETS, SPLIT_SEEDS, SYNTHCROWD_VERSION
-from crowdloc.errors import CrowdlocError
 
 ANNOTATIONS = "annotations.json"
 REMEDY = "delete the folder and generate it again"

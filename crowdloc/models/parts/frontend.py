@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from crowdloc.errors import CrowdlocError
-from crowdloc.models.layers import conv_block, scaled
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.models.parts.layers import conv_block, scaled
 
 STRIDE = 8
 _PLAN = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512)

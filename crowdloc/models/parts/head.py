@@ -11,7 +11,7 @@ import math
 
 from torch import Tensor, nn
 
-from crowdloc.models.layers import conv_block, scaled, upsample_block
+from crowdloc.models.parts.layers import conv_block, scaled, upsample_block
 
 
 def prior_logit(share: float, positive_weight: float = 50.0) -> float:

@@ -1,0 +1,1 @@
+"""Errors, paths, files, provenance, locks: the floor that everything stands on."""

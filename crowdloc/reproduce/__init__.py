@@ -1,0 +1,1 @@
+"""The batch reproduction: job graph, notebooks, report."""

@@ -1,0 +1,1 @@
+"""Experiments and what is stored of them: identity, evidence, tables, verdicts."""

@@ -1,0 +1,1 @@
+"""One file for each notebook that is no table of the paper."""
