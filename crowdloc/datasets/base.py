@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,10 @@ class ClipDataset(Sequence[Clip]):
     scene; where the scene begins or ends, its first or last frame is repeated. `missing` lists ids that the
     annotations name but whose images are absent; `rois` maps a scene to its region of interest: a bool mask
     (h, w) or a polygon (k, 2).
+
+    A subset knows the whole videos, so that every frame keeps all its neighbours. Frames are meant by an index:
+    0 … len - 1 are `frames`, and `neighbours` also gives larger ones, for frames of the videos that a subset does
+    not hold itself. `image`, `key`, `position` and `neighbours` take both kinds.
     """
 
     def __init__(
@@ -99,16 +104,22 @@ class ClipDataset(Sequence[Clip]):
                 raise CrowdlocError(f"{option}={value!r}: give a whole number of at least 1")
         self.name, self.num_frames, self.frame_step = name, int(num_frames), int(frame_step)
         self.missing, self.rois = tuple(missing), dict(rois or {})
-        self.frames: list[Frame] = list(frames)
-        self._pool = self.frames  # a subset's pool also holds the neighbours that are no keyframes themselves
-        scenes: dict[str, list[int]] = {}
-        for index, frame in enumerate(self.frames):
-            scenes.setdefault(frame.scene, []).append(index)
-        offsets = [(t - self.num_frames // 2) * self.frame_step for t in range(self.num_frames)]
-        self._neighbours: list[tuple[int, ...]] = [()] * len(self.frames)
-        for members in scenes.values():
-            for position, index in enumerate(members):
-                self._neighbours[index] = tuple(members[min(max(position + o, 0), len(members) - 1)] for o in offsets)
+        self._pool: Sequence[Frame] = list(frames)  # all frames of all videos, shared with every subset
+        self._videos: dict[str, list[int]] = {}  # scene to places in the pool, in time
+        self._times: list[int] = []  # place in the pool to place in the video
+        for place, frame in enumerate(self._pool):
+            video = self._videos.setdefault(frame.scene, [])
+            self._times.append(len(video))
+            video.append(place)
+        self._choose(range(len(self._pool)))
+
+    def _choose(self, places: Iterable[int]) -> None:
+        """Make the frames at these places of the pool the data set's own."""
+        self._keys = list(places)
+        self.frames: list[Frame] = [self._pool[place] for place in self._keys]
+        self._index: dict[int, int] = {}
+        for index, place in enumerate(self._keys):
+            self._index.setdefault(place, index)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -124,14 +135,14 @@ class ClipDataset(Sequence[Clip]):
     def __getitem__(self, index: int | slice) -> Clip | ClipDataset:
         if isinstance(index, slice):
             return self.subset(range(*index.indices(len(self))))
+        key = self.frames[index]
         neighbours = self.neighbours(index)
         images = {i: self.image(i) for i in dict.fromkeys(neighbours)}  # a repeated frame is decoded once
-        centre = neighbours[self.num_frames // 2]
-        key = self._pool[centre]
+        centre = images[neighbours[self.num_frames // 2]]
         for i, image in images.items():
-            if image.shape != images[centre].shape:
+            if image.shape != centre.shape:
                 raise CrowdlocError(
-                    f"image {self._pool[i].path} differs in size from {key.path} of the same scene: "
+                    f"image {self._frame(i).path} differs in size from {key.path} of the same scene: "
                     "restore the file, or load with num_frames=1"
                 )
         return Clip(
@@ -141,29 +152,56 @@ class ClipDataset(Sequence[Clip]):
             key.track_ids,
             key.id,
             key.scene,
-            tuple(self._pool[i].id for i in neighbours),
+            tuple(self._frame(i).id for i in neighbours),
         )
 
-    def neighbours(self, index: int) -> tuple[int, ...]:
-        """The T indices of a clip, in time, for `image`; in a subset they may be `len(self)` or more."""
-        return self._neighbours[range(len(self))[index]]  # range checks and resolves negative indices
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """The frames of a clip, relative to its keyframe, in units of `frame_step`: (-1, 0, 1) for T = 3."""
+        return tuple(t - self.num_frames // 2 for t in range(self.num_frames))
+
+    def neighbours(self, index: int, offsets: Sequence[int] | None = None) -> tuple[int, ...]:
+        """Indices of the frames `offsets` * `frame_step` away from frame `index` in its video, for `image`.
+
+        Args:
+            index: of `frames`, or one that this method gave.
+            offsets: whole numbers in units of `frame_step`, in any order, e.g. (-1, 0); by default those of a clip.
+
+        Returns:
+            One index for each offset, the video's first or last frame where it begins or ends; in a subset indices may
+            be `len(self)` or more.
+        """
+        key = self.key(index)
+        video, now = self._videos[self._pool[key].scene], self._times[key]
+        times = [now + offset * self.frame_step for offset in (self.offsets if offsets is None else offsets)]
+        places = [video[min(max(time, 0), len(video) - 1)] for time in times]
+        return tuple(self._index.get(place, len(self) + place) for place in places)
+
+    def key(self, index: int) -> int:
+        """What identifies frame `index`: its place among all frames loaded, the same in every subset of them."""
+        index = operator.index(index)
+        if index < len(self):
+            return self._keys[index]
+        place = index - len(self)
+        if place >= len(self._pool) or place in self._index:
+            raise IndexError(f"{index} is no frame of {self!r}")
+        return place
+
+    def position(self, index: int) -> tuple[str, int]:
+        """Scene of frame `index` and its place in time there, from 0, whatever the order of a subset."""
+        key = self.key(index)
+        return self._pool[key].scene, self._times[key]
+
+    def _frame(self, index: int) -> Frame:
+        return self._pool[self.key(index)]
 
     def image(self, index: int) -> np.ndarray:
-        """Decode frame `index` (of `frames`, or of a clip's `neighbours`): (h, w, 3) uint8 RGB."""
-        return read_image(self._pool[index if index >= 0 else range(len(self))[index]].path)
+        """Decode frame `index` (of `frames`, or of `neighbours`): (h, w, 3) uint8 RGB."""
+        return read_image(self._frame(index).path)
 
     def subset(self, indices: Iterable[int]) -> ClipDataset:
         """The clips at `indices`, in that order; their neighbours stay those of the whole video."""
-        chosen = [range(len(self))[i] for i in indices]
-        order = list(chosen)
-        position: dict[int, int] = {}
-        for place, old in enumerate(chosen):
-            position.setdefault(old, place)
-        for old in chosen:
-            for neighbour in self._neighbours[old]:
-                if neighbour not in position:
-                    position[neighbour] = len(order)
-                    order.append(neighbour)
+        chosen = [self._keys[range(len(self))[i]] for i in indices]
         part = ClipDataset(
             [],
             name=self.name,
@@ -172,7 +210,6 @@ class ClipDataset(Sequence[Clip]):
             missing=self.missing,
             rois=self.rois,
         )
-        part._pool = [self._pool[old] for old in order]
-        part.frames = part._pool[: len(chosen)]
-        part._neighbours = [tuple(position[n] for n in self._neighbours[old]) for old in chosen]
+        part._pool, part._videos, part._times = self._pool, self._videos, self._times
+        part._choose(chosen)
         return part

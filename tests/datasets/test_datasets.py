@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import cv2
 import numpy as np
@@ -101,12 +102,55 @@ def test_neighbour_properties(lengths: list[int], num: int, step: int) -> None:
         assert len(around) == num and around[num // 2] == i and list(around) == sorted(around)
         assert {frames[j].scene for j in around} == {frames[i].scene}
     for i, whole in enumerate(range(len(frames) - 1, -1, -2)):
-        assert [part._pool[j].id for j in part.neighbours(i)] == [frames[j].id for j in clips.neighbours(whole)]
+        assert [part.key(j) for j in part.neighbours(i)] == list(clips.neighbours(whole))
+
+
+@settings(deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    step=st.integers(1, 3),
+    offsets=st.lists(st.integers(-4, 4), max_size=4),
+    random=st.randoms(use_true_random=False),
+)
+def test_any_offsets_in_any_subset(lengths: list[int], step: int, offsets: list[int], random: Random) -> None:
+    frames = [Frame(f"{s}-{t}", str(s), Path("x"), np.zeros((0, 2))) for s, n in enumerate(lengths) for t in range(n)]
+    clips = ClipDataset(frames, name="x", num_frames=1, frame_step=step)
+    first = random.sample(range(len(frames)), random.randint(1, len(frames)))
+    second = random.choices(range(len(first)), k=3)
+    part = clips.subset(first).subset(second)  # out of order, and with repetitions
+    for i, whole in enumerate(first[j] for j in second):
+        scene, time = clips.position(whole)
+        last = lengths[int(scene)] - 1
+        wanted = [f"{scene}-{min(max(time + step * o, 0), last)}" for o in offsets]
+        assert [frames[j].id for j in clips.neighbours(whole, offsets)] == wanted
+        around = part.neighbours(i, offsets)
+        assert [frames[part.key(j)].id for j in around] == wanted
+        assert part.position(i) == (scene, time) and part.key(i) == clips.key(whole) == whole
+        assert [part.neighbours(j, [0]) == (j,) for j in around] == [True] * len(offsets)
+
+
+def test_neighbours_of_a_subset_outside_its_clips_can_be_shown(tmp_path: Path) -> None:
+    part = video(tmp_path, {"a": 2, "b": 4}).subset([3])
+    assert part.offsets == (-1, 0, 1) and part.neighbours(0, ()) == ()
+    around = part.neighbours(0, (-1, 0, 2, 9))
+    assert [int(part.image(i)[0, 0, 0]) for i in around] == [2, 3, 5, 5] and around[1] == 0
+    assert [part.position(i) for i in around] == [("b", 0), ("b", 1), ("b", 3), ("b", 3)]
+    assert part.neighbours(around[0], (1, -1)) == (0, around[0])  # a neighbour has neighbours
+    for index in (-2, 1 + part.key(0), 7):
+        with pytest.raises(IndexError):
+            part.image(index)
 
 
 def test_indices_are_checked(tmp_path: Path) -> None:
     clips = video(tmp_path, {"a": 2})
-    for call in (clips.__getitem__, clips.neighbours, clips.image, lambda i: clips.subset([i])):
+    for call in (
+        clips.__getitem__,
+        clips.neighbours,
+        clips.image,
+        clips.key,
+        clips.position,
+        lambda i: clips.subset([i]),
+    ):
         for index in (-3, 2):
             with pytest.raises(IndexError):
                 call(index)
