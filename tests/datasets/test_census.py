@@ -10,8 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_datasets import DATA, needs
-from test_formats import cell, head_struct, save, write_mall, write_shanghaitech, write_via
+from files_of_sets import (
+    DATA,
+    cell,
+    head_struct,
+    needs,
+    save,
+    write_image,
+    write_mall,
+    write_shanghaitech,
+    write_via,
+)
 
 from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
@@ -67,7 +76,6 @@ def test_broken_files_are_counted_and_never_promoted(tmp_path: Path, monkeypatch
 
 
 def test_boxes_are_measured_where_a_set_has_them(tmp_path: Path) -> None:
-    from test_datasets import write_image
 
     for half in ("train_data", "test_data"):
         write_image(tmp_path / half / "1" / "001.jpg", (32, 24))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from random import Random
 import cv2
 import numpy as np
 import pytest
+from files_of_sets import DATA, needs, write_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,22 +20,6 @@ from crowdloc.datasets import NAMES, SPLITS, inside_roi, load
 from crowdloc.datasets.base import ClipDataset, Frame
 from crowdloc.datasets.images import _is_whole, image_size, read_image
 from crowdloc.datasets.reading import hold_out, outside_image, settle
-
-DATA = os.environ.get("CROWDLOC_DATA")
-needs = {
-    name: pytest.mark.skipif(
-        not (DATA and (Path(DATA) / name).is_dir()), reason=f"CROWDLOC_DATA with a folder {name} is not set"
-    )
-    for name in ("mall", "shanghaitech")
-}
-
-
-def write_image(path: Path, size: tuple[int, int] = (8, 6), value: int = 0, grey: bool = False) -> Path:
-    width, height = size
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = np.full((height, width) if grey else (height, width, 3), value, np.uint8)
-    path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
-    return path
 
 
 def video(folder: Path, scenes: dict[str, int], **options: int) -> ClipDataset:

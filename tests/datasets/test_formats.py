@@ -11,10 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from files_of_sets import (
+    VIA,
+    cell,
+    head_struct,
+    save,
+    write_image,
+    write_mall,
+    write_shanghaitech,
+    write_text,
+    write_via,
+    write_worldexpo,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.io import savemat
-from test_datasets import write_image
 
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets import load
@@ -22,54 +32,6 @@ from crowdloc.datasets.fdst import read_boxes
 from crowdloc.datasets.files import find_folder, natural
 from crowdloc.datasets.matlab import load_mat
 from crowdloc.datasets.sensecrowd import read_video
-
-VIA = '{"1.jpg123": {"filename": "1.jpg", "size": 123, "regions": %s, "file_attributes": {}}}'
-
-
-def save(path: Path, **variables: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    savemat(path, variables)
-    return path
-
-
-def cell(*items: Any) -> np.ndarray:
-    """A 1 x n MATLAB cell."""
-    array = np.empty((1, len(items)), dtype=object)
-    for position, item in enumerate(items):
-        array[0, position] = item
-    return array
-
-
-def head_struct(location: Any, number: int | None = None) -> np.ndarray:
-    location = np.array(location, float).reshape(-1, 2)
-    return cell({"location": location, "number": float(len(location) if number is None else number)})
-
-
-def write_mall(root: Path, frames: dict[int, list], present: list[int], count: dict[int, int] | None = None) -> Path:
-    cells = [{"loc": np.array(frames.get(i, []), float).reshape(-1, 2)} for i in range(1, 2001)]
-    counts = [(count or {}).get(i, len(frames.get(i, []))) for i in range(1, 2001)]
-    for number in present:
-        write_image(root / "mall" / "frames" / f"seq_{number:06d}.jpg", (64, 48))
-    return save(root / "mall" / "mall_gt.mat", frame=cell(*cells), count=np.array(counts, np.uint8)[:, None])
-
-
-def write_shanghaitech(folder: Path, half: str, count: int, truth: str = "ground_truth") -> None:
-    for i in range(1, count + 1):
-        write_image(folder / f"{half}_data" / "images" / f"IMG_{i}.jpg", (20 + i, 10), grey=i % 2 == 0)
-        save(folder / f"{half}_data" / truth / f"GT_IMG_{i}.mat", image_info=head_struct([[i, 1], [1, 2]]))
-
-
-def write_via(path: Path, *boxes: tuple[float, float, float, float]) -> None:
-    shapes = [{"name": "rect", "x": x, "y": y, "width": w, "height": h} for x, y, w, h in boxes]
-    regions = [{"shape_attributes": shape, "region_attributes": {}} for shape in shapes]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(VIA % json.dumps(regions))
-
-
-def write_text(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
 
 
 def points(clips: Any) -> list[list[list[float]]]:
@@ -409,18 +371,6 @@ def test_ucsd_damage(tmp_path: Path) -> None:
 
 
 # WorldExpo'10
-
-
-def write_worldexpo(folder: Path, half: str, camera: str, images: list[str]) -> None:
-    for name in images:
-        place = folder / f"{half}_frame" / (camera if half == "test" else "") / f"{name}.jpg"
-        write_image(place, (72, 57))
-        save(folder / f"{half}_label" / camera / f"{name}.mat", point_position=np.array([[11.0, 21], [1, 1]]))
-    save(
-        folder / f"{half}_label" / camera / "roi.mat",
-        maskVerticesXCoordinates=np.array([[6.0], [31], [31], [6]]),
-        maskVerticesYCoordinates=np.array([[6.0], [6], [41], [41]]),
-    )
 
 
 def test_worldexpo(tmp_path: Path) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from files_of_sets import DATA, cell, needs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.matlab import load_mat, variable
-
-DATA = os.environ.get("CROWDLOC_DATA")
 
 
 def plain(value: Any) -> Any:
@@ -55,17 +53,11 @@ numbers = st.sampled_from(["f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8",
 words = st.text(st.characters(min_codepoint=97, max_codepoint=122), min_size=1, max_size=5)
 
 
-def as_cell(items: list[Any]) -> np.ndarray:
-    array = np.empty((1, len(items)), dtype=object)
-    for position, item in enumerate(items):
-        array[0, position] = item
-    return array
-
-
 matlab_values = st.recursive(
     st.one_of(numbers, words),
     lambda inner: st.one_of(
-        st.lists(inner, max_size=3).map(as_cell), st.dictionaries(words, inner, min_size=1, max_size=3)
+        st.lists(inner, max_size=3).map(lambda items: cell(*items)),
+        st.dictionaries(words, inner, min_size=1, max_size=3),
     ),
     max_leaves=6,
 )
@@ -113,7 +105,7 @@ def test_no_matlab_file(tmp_path: Path, content: bytes) -> None:
 
 
 def sample(path: Path, compressed: bool) -> bytes:
-    frames = as_cell([{"loc": np.arange(2.0 * n).reshape(n, 2)} for n in range(4)])
+    frames = cell(*({"loc": np.arange(2.0 * n).reshape(n, 2)} for n in range(4)))
     savemat(path, {"frame": frames, "word": "abc", "number": 3}, do_compression=compressed)
     return path.read_bytes()
 
@@ -154,7 +146,7 @@ def _is_element_end(whole: bytes, length: int) -> bool:
 
 def test_lengths_that_promise_too_much_cost_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.mat"
-    savemat(path, {"frame": as_cell([1, 2])})
+    savemat(path, {"frame": cell(1, 2)})
     whole = path.read_bytes()
     sizes = whole.index(struct.pack("<ii", 1, 2))
     for rows, columns in ((2**31 - 1, 2**31 - 1), (-1, 2), (0, 0), (2, 2)):
@@ -165,7 +157,7 @@ def test_lengths_that_promise_too_much_cost_no_memory(tmp_path: Path) -> None:
             assert (rows, columns) != (0, 0)
 
 
-@pytest.mark.skipif(not (DATA and (Path(DATA) / "mall").is_dir()), reason="CROWDLOC_DATA with a folder mall is not set")
+@needs["mall"]
 def test_real_files_equal_scipy_and_survive_damage(tmp_path: Path) -> None:
     root = Path(DATA or "")
     check(root / "mall" / "mall_gt.mat")

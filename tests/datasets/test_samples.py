@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from test_formats import write_mall, write_via
+from files_of_sets import write_image, write_mall, write_via
 
 from crowdloc.core.paths import NOTEBOOKS
 from crowdloc.datasets import samples
@@ -67,7 +67,6 @@ def test_content() -> None:
 
 
 def test_real_frames_of_a_root(tmp_path: Path) -> None:
-    from test_datasets import write_image
 
     assert samples.real(None) == [] and samples.real(tmp_path) == []
     write_mall(tmp_path, {n: [[2, 3]] * n for n in range(1, 6)}, [1, 2, 3, 4, 5])

@@ -7,8 +7,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_datasets import DATA, needs, write_image
-from test_formats import cell, head_struct, save, write_mall, write_shanghaitech, write_worldexpo
+from files_of_sets import (
+    DATA,
+    cell,
+    head_struct,
+    needs,
+    save,
+    write_image,
+    write_mall,
+    write_shanghaitech,
+    write_worldexpo,
+)
 
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets import NAMES, info, verify
