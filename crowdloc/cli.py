@@ -124,7 +124,7 @@ def _promote(o: argparse.Namespace) -> None:
 
 
 def _locate(o: argparse.Namespace) -> None:
-    from crowdloc.core.paths import atomic_write
+    from crowdloc.core.files import atomic_write
 
     points = import_module("crowdloc").locate(o.image_folder_or_video, weights=o.weights)
     if not o.out:

@@ -8,7 +8,6 @@ compared takes turns in one run, so that a busy machine slows all of it.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +26,7 @@ from crowdloc.attention import (
 )
 from crowdloc.benchmarks.ceilings import copy_bandwidth, gather_call, matrix_rate
 from crowdloc.benchmarks.metering import Meter, metadata, quantiles
-from crowdloc.core.paths import atomic_write
+from crowdloc.core.files import write_json
 
 GAMMA, POINTS = (3.0, 5.0, 10.0), 32
 
@@ -214,8 +213,7 @@ def main(arguments: list[str] | None = None) -> None:
     result["ceilings"] = {} if options.only_ratios else ceilings(cases, backend, meter, options.repeats)
     _print(result, backend)
     if options.json:
-        with atomic_write(options.json) as path:
-            path.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(options.json, result)
 
 
 if __name__ == "__main__":

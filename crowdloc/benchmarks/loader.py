@@ -9,7 +9,6 @@ the median time of a step.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -21,7 +20,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from crowdloc.core.paths import RESULTS, atomic_write
+from crowdloc.core.files import read_json, write_json
+from crowdloc.core.paths import RESULTS
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.models.recipes import Preset
 from crowdloc.results.experiments import Experiment, all_experiments
@@ -31,7 +31,7 @@ _DOMAIN, _SPLIT, _GROUP = "sense", "dev", "synthcrowd-mini"
 
 def consumption() -> dict[str, dict[str, Any]]:
     """Per model the fastest stored mini training: its id, threads, seconds per step (median), clips per second."""
-    from crowdloc.results.runs import RUN, is_stored, read_json
+    from crowdloc.results.runs import RUN, is_stored
     from crowdloc.training.loop import LOG, read_log
 
     found: dict[str, dict[str, Any]] = {}
@@ -162,8 +162,7 @@ def main(arguments: list[str] | None = None) -> None:
     found = measure(options.repeats)
     print(as_text(found))
     if options.json:
-        with atomic_write(options.json) as path:
-            path.write_text(json.dumps({"metadata": facts, **found}, indent=1) + "\n")
+        write_json(options.json, {"metadata": facts, **found})
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
-"""Every path of the project, and how files are written so that an interruption leaves no half of one."""
+"""Every path of the project."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from crowdloc.core.errors import CrowdlocError
@@ -32,18 +30,3 @@ def require_data_root(value: str | os.PathLike[str] | None = None) -> Path:
     if not root.is_dir():
         raise CrowdlocError(f"data root {root} is not a folder: check --data-root or CROWDLOC_DATA")
     return root
-
-
-@contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, on failure removed."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

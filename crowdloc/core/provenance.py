@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -11,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from crowdloc.core.files import digest
 from crowdloc.core.paths import PACKAGE, ROOT
 
 # Packages whose version can change a number or a picture.
@@ -43,19 +43,6 @@ def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     return done.stdout.strip()
-
-
-def digest(*paths: str | os.PathLike[str]) -> str:
-    """Short hash of the contents and names of files and folders; file times and machines play no part."""
-    hasher = hashlib.sha256()
-    for path in map(Path, paths):
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        for file in files:
-            if "__pycache__" not in file.parts:
-                name = file.relative_to(path.parent).as_posix()
-                hasher.update(f"{name}\0{file.stat().st_size}\0".encode())
-                hasher.update(file.read_bytes())
-    return hasher.hexdigest()[:16]
 
 
 def processor() -> str:

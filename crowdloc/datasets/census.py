@@ -21,6 +21,7 @@ import numpy as np
 
 from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.files import atomic_write
 from crowdloc.datasets.base import Frame
 from crowdloc.datasets.catalog import FACTS
 from crowdloc.datasets.files import choose
@@ -225,7 +226,7 @@ def write(found: dict[str, Any]) -> Path:
 
     path = paths.BUILD / "datasets" / f"{found['name']}.json"
     head = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in (found | {_RUN: describe()}).items()]
-    with paths.atomic_write(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("{\n" + ",\n".join(head) + "\n}\n", encoding="utf-8")
     return path
 
@@ -239,7 +240,7 @@ def promote(name: str) -> Path:
     if broken := _load(origin, name).get("broken"):
         raise CrowdlocError(f"{origin}: {broken} files of {name} are broken: restore them and measure again")
     target = paths.RESULTS / "datasets" / origin.name
-    with paths.atomic_write(target) as temporary:
+    with atomic_write(target) as temporary:
         shutil.copyfile(origin, temporary)
     return target
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from crowdloc.core import locking, paths
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.core.provenance import digest
+from crowdloc.core.files import digest
 from crowdloc.reproduce import notebooks
 
 SOURCES = ("stored", "weights", "train")

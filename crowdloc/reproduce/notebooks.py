@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.files import atomic_write
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -87,7 +88,7 @@ def run(path: Path, given: Mapping[str, Any], out: Path | None = None) -> Path:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     start = time.monotonic()
     print(f"{path.stem}: running" + "".join(f" {k}={v}" for k, v in given.items() if v is not None), flush=True)
-    with paths.atomic_write(target) as temporary:
+    with atomic_write(target) as temporary:
         try:
             papermill.execute_notebook(
                 path,
@@ -135,7 +136,7 @@ def refresh(path: Path) -> bool:
     after = nbformat.writes(notebook) + "\n"
     if after == before:
         return False
-    with paths.atomic_write(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(after, encoding="utf-8")
     return True
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.core.paths import atomic_write
+from crowdloc.core.files import atomic_write
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.metrics import SIGMAS, THRESHOLDS, counting_errors, match_images, scores_from_matches
 from crowdloc.models.decoding import Detections

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.core.paths import BUILD, RESULTS, atomic_write
+from crowdloc.core.files import atomic_write, digest, read_json, write_json
+from crowdloc.core.paths import BUILD, RESULTS
 from crowdloc.core.provenance import describe as provenance
-from crowdloc.core.provenance import digest
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.inference.windows import predict
 from crowdloc.metrics import sigma_scale
@@ -71,8 +68,8 @@ def train(
     else:
         ev.write_matches(folder, ev.match(detections, test, scale=scale))
     stored = ev.read_evidence(folder, scale=scale)
-    _write_json(folder / EXPERIMENT, experiment.describe())
-    _write_json(
+    write_json(folder / EXPERIMENT, experiment.describe())
+    write_json(
         folder / METRICS,
         {"id": experiment.id, "score_floor": SCORE_FLOOR, "sigma_scale": scale}
         | stored.metrics(counting_threshold)
@@ -80,7 +77,7 @@ def train(
     )
     logged = list(read_log(folder / LOG))
     seconds = max(seconds, logged[-1]["seconds"]) if logged else seconds
-    _write_json(
+    write_json(
         folder / RUN,
         provenance() | {"training_seconds": round(seconds, 1), "weights": digest(folder / WEIGHTS)},
     )
@@ -155,7 +152,7 @@ def evaluate_stored_weights(
     detections = predict(stored_model(experiment), test, progress=progress)
     found = ev.match(detections, test, scale=sigma_scale(experiment.group))
     metrics = found.metrics(stored_metrics(experiment)["counting_threshold"]) | {"weights": weights}
-    _write_json(path, metrics)
+    write_json(path, metrics)
     return metrics
 
 
@@ -171,25 +168,3 @@ def promote(experiment: Experiment, folder: Path | None = None) -> Path:
             with atomic_write(target / name) as temporary:
                 shutil.copyfile(origin / name, temporary)
     return target
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a result's file."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise CrowdlocError(f"{path} not found: restore it from version control, or train and promote") from None
-    except json.JSONDecodeError as error:
-        raise CrowdlocError(
-            f"{path} is not valid JSON (line {error.lineno}): restore it from version control"
-        ) from None
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, default=_plain) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    number = float(value)
-    return int(number) if math.isfinite(number) and number == int(number) else number

@@ -12,8 +12,8 @@ import pandas as pd
 
 from crowdloc import paper
 from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.files import digest, read_json
 from crowdloc.core.paths import BUILD, NOTEBOOKS, RESULTS
-from crowdloc.core.provenance import digest
 from crowdloc.inference.windows import predict
 from crowdloc.metrics import COLUMNS, SIGMAS, sigma_scale
 from crowdloc.results import runs
@@ -60,7 +60,7 @@ def measured(
 def _evaluation(experiment: Experiment, root: str | Path | None) -> dict[str, Any]:
     path = BUILD / "evaluations" / f"{experiment.id}.json"
     if path.is_file():
-        made = runs.read_json(path)
+        made = read_json(path)
         if made.get("weights") == digest(RESULTS / experiment.id / runs.WEIGHTS):
             return made
     return runs.evaluate_stored_weights(experiment, root=root)
@@ -265,7 +265,7 @@ def report() -> str:
     for experiment in all_experiments():
         path = BUILD / "evaluations" / f"{experiment.id}.json"
         if path.is_file() and runs.is_stored(experiment):
-            lines.extend(_summary_rows(experiment, LABELS[experiment.model], runs.read_json(path)))
+            lines.extend(_summary_rows(experiment, LABELS[experiment.model], read_json(path)))
     table = pd.DataFrame(lines)
     made = sorted((BUILD / "notebooks").glob("*.ipynb"))
     where = "\n".join(f"  {_relative(path)}" for path in made) or "  none yet"

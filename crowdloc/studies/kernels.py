@@ -12,8 +12,8 @@ from torch import Tensor
 from crowdloc.attention import available_backends, gaussian_neighbor_attention
 from crowdloc.benchmarks.attention import CASES, ratios
 from crowdloc.benchmarks.metering import Meter
+from crowdloc.core.files import read_json
 from crowdloc.core.paths import RESULTS
-from crowdloc.results.runs import read_json
 from crowdloc.studies.neighborhoods import smooth_map
 
 STORED = {"CPU": "attention_cpu.json", "GPU": "attention_gpu.json"}

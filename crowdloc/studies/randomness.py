@@ -19,7 +19,8 @@ from torch import Tensor
 
 from crowdloc.attention import GaussianNeighborAttention, gaussian_limit_attention, gaussian_neighbor_attention
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.core.paths import BUILD, RESULTS, atomic_write
+from crowdloc.core.files import atomic_write
+from crowdloc.core.paths import BUILD, RESULTS
 from crowdloc.inference.windows import predict
 from crowdloc.metrics import counting_errors, sigma_scale
 from crowdloc.results import evidence as ev

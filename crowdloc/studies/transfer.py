@@ -19,7 +19,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.core.paths import BUILD, RESULTS, atomic_write
+from crowdloc.core.files import atomic_write, read_json
+from crowdloc.core.paths import BUILD, RESULTS
 from crowdloc.datasets import load
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.datasets.images import image_size
@@ -30,7 +31,7 @@ from crowdloc.models.decoding import Detections
 from crowdloc.models.recipes import get_preset
 from crowdloc.results import evidence as ev
 from crowdloc.results.experiments import RECIPES, get_experiment
-from crowdloc.results.runs import read_json, stored_model
+from crowdloc.results.runs import stored_model
 from crowdloc.training.loop import new_model, train
 
 DOMAINS = ("sense", "fdst", "sha", "shb")

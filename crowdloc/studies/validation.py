@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -21,12 +20,12 @@ import pandas as pd
 
 from crowdloc.attention import GaussianNeighborAttention
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.core.paths import BUILD, RESULTS, atomic_write
+from crowdloc.core.files import atomic_write, read_json, write_json
+from crowdloc.core.paths import BUILD, RESULTS
 from crowdloc.inference.windows import predict
 from crowdloc.metrics import counting_errors, sigma_scale
 from crowdloc.results import evidence as ev
 from crowdloc.results.experiments import RECIPES, Experiment
-from crowdloc.results.runs import read_json
 from crowdloc.training.loop import LOG, new_model, read_log, train
 
 LEARNING_RATES = (1e-3, 2e-3, 4e-3, 8e-3)
@@ -119,8 +118,7 @@ def run_study(name: str, group: str, *, root: str | Path | None = None, part: tu
             measured = (
                 {"group": group} | run | _validate(folder / _label(run), group, run, root, SPLITS.get(name, "val"))
             )
-            with atomic_write(row) as temporary:
-                temporary.write_text(json.dumps(measured))
+            write_json(row, measured)
         if row.exists():
             rows.append(read_json(row))
     path = BUILD / "studies" / f"{name}_{group}.csv"

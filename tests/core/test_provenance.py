@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import platform
 import re
 import subprocess
@@ -116,28 +115,3 @@ def test_commit_marks_changes(tmp_path):
     assert environment.commit(tmp_path) == clean
     (tmp_path / "crowdloc" / "a.py").write_text("2")
     assert environment.commit(tmp_path) == clean + "+changes"
-
-
-def test_digest_sees_contents_and_names_but_not_times(tmp_path):
-    folder = tmp_path / "f"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "a").write_text("x")
-    (folder / "sub" / "b").write_text("y")
-    before = environment.digest(folder)
-    os.utime(folder / "a", (1, 1))
-    (folder / "__pycache__").mkdir()
-    (folder / "__pycache__" / "a.pyc").write_text("z")
-    assert environment.digest(folder) == before
-    (folder / "a").rename(folder / "c")
-    renamed = environment.digest(folder)
-    (folder / "c").write_text("X")
-    assert len({before, renamed, environment.digest(folder)}) == 3
-    assert environment.digest(folder / "c") != environment.digest(folder / "sub" / "b")
-
-
-def test_digest_does_not_confuse_file_borders(tmp_path):
-    for name, first, second in (("one", "ab", "c"), ("two", "a", "bc")):
-        (tmp_path / name / "f").mkdir(parents=True)
-        (tmp_path / name / "f" / "1").write_text(first)
-        (tmp_path / name / "f" / "2").write_text(second)
-    assert environment.digest(tmp_path / "one" / "f") != environment.digest(tmp_path / "two" / "f")

@@ -23,11 +23,11 @@ from crowdloc.reproduce import graph
 STUBS = {
     "experiments.py": "def get_experiment(id): return id\n",
     "runs.py": """
-        from crowdloc.core import paths
+        from crowdloc.core.files import atomic_write
         def evaluate_stored_weights(experiment, *, out, root):
-            with paths.atomic_write(out) as temporary: temporary.write_text("{}")
+            with atomic_write(out) as temporary: temporary.write_text("{}")
         def train(experiment, *, out, root):
-            with paths.atomic_write(out / "metrics.json") as temporary: temporary.write_text("{}")
+            with atomic_write(out / "metrics.json") as temporary: temporary.write_text("{}")
     """,
     "results.py": 'def report(): return "the summary"\n',
     "models/__init__.py": "",

@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.files import read_json
 from crowdloc.core.paths import RESULTS
 from crowdloc.results import runs
 from crowdloc.results import tables as results
@@ -30,9 +31,9 @@ def test_every_stored_metric_follows_from_its_evidence():
 
 @pytest.mark.parametrize("experiment", STORED, ids=lambda e: e.id)
 def test_what_is_stored_was_run_with_the_present_recipe(experiment):
-    stored = runs.read_json(RESULTS / experiment.id / runs.EXPERIMENT)
+    stored = read_json(RESULTS / experiment.id / runs.EXPERIMENT)
     assert stored == json.loads(json.dumps(experiment.describe()))
-    run = runs.read_json(RESULTS / experiment.id / runs.RUN)
+    run = read_json(RESULTS / experiment.id / runs.RUN)
     assert {"commit", "packages", "processor", "threads", "training_seconds"} <= set(run)
 
 

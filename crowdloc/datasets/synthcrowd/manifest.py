@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.core.paths import atomic_write
+from crowdloc.core.files import atomic_write
 from crowdloc.datasets.images import read_image
 from crowdloc.datasets.synthcrowd.annotate import annotation_text
 from crowdloc.datasets.synthcrowd.building import build_scene
