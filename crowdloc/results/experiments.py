@@ -1,21 +1,27 @@
-"""Experiments: what is run, under which id.
+"""Experiments: what is run, under which id, and which of them every table consists of.
 
-One experiment is a model with its options, a data set, a preset and a seed. Its id, `data-preset/model/seedN`, names
-its folder below `results/` (stored) and below `build/experiments/` (made here).
+One experiment is a data set (with its domain), a preset, a method, a variant of it (its options, by a short name) and a
+seed. Its id, `data-preset/method.variant/seedN`, names its folder below `results/` (stored) and below `build/` (made
+here). `Experiment.parse` is the only reader of ids.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets import load
 from crowdloc.datasets.base import ClipDataset
-from crowdloc.models import build_model
-from crowdloc.models.recipes import Preset, get_preset
+from crowdloc.models.decoding import SCORE_FLOOR
+from crowdloc.models.recipes import PRESETS, Recipe, get_preset
+from crowdloc.models.registry import METHODS, get_entry
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -23,41 +29,56 @@ class Source:
     """A data set as experiments use it."""
 
     dataset: str  # name for datasets.load
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = _NOTHING
     generated: bool = False  # points may be stored; for real data only matches
 
 
 SOURCES = {
-    "synthcrowd": Source("synthcrowd", {"domain": "sense"}, generated=True),
-    "mall": Source("mall"),
+    **{f"synthcrowd-{d}": Source("synthcrowd", {"domain": d}, generated=True) for d in ("sense", "fdst", "sha", "shb")},
+    **{name: Source(name) for name in ("mall", "shanghaitech_a", "shanghaitech_b", "sensecrowd", "fdst", "ucsd")},
+    **{name: Source(name) for name in ("worldexpo", "dronecrowd")},
 }
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Chosen:
     """What was chosen for a data set and preset on validation data, then frozen for every method alike."""
 
-    steps: int
-    batch_size: int
-    learning_rates: Mapping[str, float]  # per architecture
-    seeds: int = 3
+    recipe: Mapping[str, Any]  # fields of `Recipe`
+    rates: Mapping[str, float] = _NOTHING  # learning rate by method; "" is any other
 
 
-RECIPES = {
-    "synthcrowd-mini": Recipe(steps=300, batch_size=4, learning_rates={"raznet": 4e-3, "gnanet": 4e-3}),
-    "mall-mini": Recipe(steps=400, batch_size=4, learning_rates={"raznet": 2e-3, "gnanet": 2e-3}, seeds=1),
+CHOSEN = {
+    "synthcrowd-sense-mini": Chosen({"steps": 300, "batch_size": 4}, {"": 4e-3}),
+    "mall-mini": Chosen({"steps": 400, "batch_size": 4}, {"": 2e-3}),
+}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Experiments of a table on one data set: methods ("name" or "name.variant"), each with seeds 0 … seeds - 1."""
+
+    data: str
+    methods: tuple[str, ...]
+    seeds: int
+
+
+# What every table consists of; "Mall" is notebook 20.
+TABLES: dict[str, tuple[Listed, ...]] = {
+    "II": (Listed("synthcrowd-sense", ("raznet", "gnanet"), seeds=3),),
+    "Mall": (Listed("mall", ("raznet", "gnanet"), seeds=1),),
 }
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One training run and its evaluation."""
+    """One training and its evaluation."""
 
-    model: str
     data: str
     preset: str
+    method: str
     seed: int
-    options: Mapping[str, Any] = field(default_factory=dict)
+    variant: str = field(default="", kw_only=True)
 
     @property
     def group(self) -> str:
@@ -65,55 +86,82 @@ class Experiment:
         return f"{self.data}-{self.preset}"
 
     @property
+    def name(self) -> str:
+        """`method` or `method.variant`."""
+        return f"{self.method}.{self.variant}" if self.variant else self.method
+
+    @property
     def id(self) -> str:
-        return f"{self.group}/{self.model}/seed{self.seed}"
+        return f"{self.group}/{self.name}/seed{self.seed}"
+
+    @staticmethod
+    def parse(id: str) -> Experiment:
+        """The experiment with this id, e.g. "synthcrowd-sense-mini/gnanet.gamma5/seed0"; it need be in no table.
+
+        Raises:
+            CrowdlocError: the id is not understood; the message says which part.
+        """
+        group, _, rest = id.partition("/")
+        name, _, seed = rest.partition("/")
+        method, dot, variant = name.partition(".")
+        kinds = [(d, p) for d in SOURCES for p in PRESETS if f"{d}-{p}" == group]
+        if len(kinds) != 1:
+            raise CrowdlocError(
+                f"experiment {id!r}: {group!r} is no data set and preset (data: {', '.join(SOURCES)}; "
+                f"presets: {', '.join(PRESETS)}); an id looks like synthcrowd-sense-mini/gnanet/seed0"
+            )
+        number = re.fullmatch(r"seed(0|[1-9][0-9]{0,8})", seed)
+        if number is None or bool(dot) != bool(variant):
+            raise CrowdlocError(f"experiment {id!r}: it must end like gnanet/seed0 or gnanet.VARIANT/seed0")
+        if method not in METHODS:
+            raise CrowdlocError(f"experiment {id!r}: unknown method {method!r}: choose one of {', '.join(METHODS)}")
+        get_entry(method).options(variant)
+        return Experiment(*kinds[0], method, int(number[1]), variant=variant)
 
     @property
     def source(self) -> Source:
         return SOURCES[self.data]
 
     @property
-    def recipe(self) -> Preset:
-        """The preset with what was chosen for this data set; models without a searched rate use GNANet's."""
-        preset, chosen = get_preset(self.preset), RECIPES.get(self.group)
+    def options(self) -> dict[str, Any]:
+        """Options of the network beyond the recipe's: those of the variant."""
+        return get_entry(self.method).options(self.variant)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The preset with what was chosen for this data set."""
+        preset, chosen = get_preset(self.preset), CHOSEN.get(self.group)
         if chosen is None:
             return preset
-        rate = chosen.learning_rates.get(self.model, chosen.learning_rates["gnanet"])
-        return preset.with_options(steps=chosen.steps, batch_size=chosen.batch_size, learning_rate=rate)
+        rate = chosen.rates.get(self.method, chosen.rates.get("", preset.learning_rate))
+        return preset.with_options(**{**chosen.recipe, "learning_rate": rate})
 
     def load(self, split: str, root: str | Path | None = None) -> ClipDataset:
-        """The split's clips, as long as the model looks at."""
-        options: dict[str, Any] = dict(self.source.options)
+        """The frames of a split."""
+        options = dict(self.source.options)
         if self.source.generated:
-            options["preset"] = self.preset
-        num_frames = build_model(self.model, width=1 / 512, **self.options).num_frames
-        return load(
-            self.source.dataset,
-            None if self.source.generated else root,
-            split,
-            num_frames=num_frames,
-            **options,
-        )
+            options["preset"] = "paper" if self.preset.startswith("paper") else "mini"
+            root = None
+        return load(self.source.dataset, root, split, **options)
 
     def describe(self) -> dict[str, Any]:
         """The content of `experiment.json`: all that determines the run."""
-        return {"id": self.id, **asdict(self), "recipe": asdict(self.recipe)}
+        facts = {"options": self.options, "recipe": asdict(self.recipe), "score_floor": SCORE_FLOOR}
+        return {"id": self.id, **asdict(self), **facts}
 
 
-def all_experiments() -> list[Experiment]:
-    """Every experiment that the notebooks use, in a fixed order."""
+def experiments_of(table: str, preset: str = "mini", data: str | None = None) -> list[Experiment]:
+    """The experiments of a table, of one of its data sets or of all, in a fixed order; none for an unlisted table."""
     return [
-        Experiment(model, data, preset, seed)
-        for group, recipe in RECIPES.items()
-        for data, preset in [group.rsplit("-", 1)]
-        for model in recipe.learning_rates
-        for seed in range(recipe.seeds)
+        Experiment(listed.data, preset, method, seed, variant=variant)
+        for listed in TABLES.get(table, ())
+        if data in (None, listed.data)
+        for name in listed.methods
+        for method, _, variant in [name.partition(".")]
+        for seed in range(listed.seeds)
     ]
 
 
-def get_experiment(id: str) -> Experiment:
-    """The experiment called `id`, e.g. "synthcrowd-mini/gnanet/seed0"."""
-    known = {experiment.id: experiment for experiment in all_experiments()}
-    if id not in known:
-        raise CrowdlocError(f"unknown experiment {id!r}: `crowdloc list` shows the {len(known)} that exist")
-    return known[id]
+def all_experiments() -> list[Experiment]:
+    """Every experiment of the mini preset that a table lists, each once, in a fixed order."""
+    return list(dict.fromkeys(e for table in TABLES for e in experiments_of(table)))
