@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
 from crowdloc.core.errors import CrowdlocError
+from crowdloc.datasets import matlab
 from crowdloc.datasets.matlab import load_mat, variable
 
 
@@ -149,12 +151,32 @@ def test_lengths_that_promise_too_much_cost_no_memory(tmp_path: Path) -> None:
     savemat(path, {"frame": cell(1, 2)})
     whole = path.read_bytes()
     sizes = whole.index(struct.pack("<ii", 1, 2))
-    for rows, columns in ((2**31 - 1, 2**31 - 1), (-1, 2), (0, 0), (2, 2)):
+    for rows, columns in ((2**31 - 1, 2**31 - 1), (2**31 - 1, 1), (-1, 2), (0, 0), (2, 2)):
         path.write_bytes(whole[:sizes] + struct.pack("<ii", rows, columns) + whole[sizes + 8 :])
-        try:
-            assert load_mat(path)["frame"].size == 0
-        except CrowdlocError:
-            assert (rows, columns) != (0, 0)
+        with pytest.raises(CrowdlocError, match="a size is negative|other values than its size"):
+            load_mat(path)
+
+
+def test_a_small_file_that_inflates_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matlab, "LIMIT", 1 << 20)
+    path = tmp_path / "bomb.mat"
+    bomb = zlib.compress(struct.pack("<II", 14, 8 << 20) + bytes(8 << 20))
+    path.write_bytes(b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + struct.pack("<II", 15, len(bomb)) + bomb)
+    with pytest.raises(CrowdlocError, match=f"{path} is damaged .*inflates to more than 1 MB.*: restore"):
+        load_mat(path)
+
+
+def test_what_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path, value = tmp_path / "deep.mat", cell(1)
+    for _ in range(20):
+        value = cell(value)
+    savemat(path, {"frame": value})
+    assert load_mat(path)["frame"][0, 0].shape == (1, 1)
+    for _ in range(40):
+        value = cell(value)
+    savemat(path, {"frame": value})
+    with pytest.raises(CrowdlocError, match="nested too deeply"):
+        load_mat(path)
 
 
 @needs["mall"]
