@@ -8,6 +8,7 @@ different neighbours; S-GNANet "combines" attention and feature by a sum, as GNA
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from crowdloc.attention import GaussianNeighborAttention, module_seed
 from crowdloc.models.localizer import Localizer
+from crowdloc.models.raznet import centred
 from crowdloc.models.parts.layers import conv_block
 
 FUSIONS = ("sum", "gated", "concat")
@@ -60,7 +62,8 @@ class GNANet(Localizer):
             goes to the head; without all three the network is `FrameStack`.
         fusion: "sum" is the paper's.
         run_seed: the draws are a function of it, the module's name and the training step.
-        attention: further options of `GaussianNeighborAttention` (boundary, sampling, backend).
+        boundary, sampling, backend, learn_gamma: as in `GaussianNeighborAttention`.
+        network: options of `Localizer`.
     """
 
     def __init__(
@@ -74,19 +77,31 @@ class GNANet(Localizer):
         temporal: bool = True,
         fusion: str = "sum",
         run_seed: int = 0,
-        width: float = 1.0,
+        boundary: str = "clamp",
+        sampling: str = "independent",
+        backend: str | None = None,
+        learn_gamma: bool = False,
         norm: str = "none",
-        **attention: Any,
+        **network: Any,
     ) -> None:
-        super().__init__(width=width, norm=norm)
-        self.num_frames = num_frames
+        super().__init__(norm=norm, **network)
+        self.offsets = centred(num_frames)
         self.run_seed = run_seed
         self.combine = nn.Sequential(*conv_block(num_frames * self.channels, self.channels, norm=norm))
         self.context = nn.Sequential(*conv_block(2 * self.channels, self.channels, norm=norm))
-        options = {"gamma": tuple(gamma), "num_points": num_points, "num_samples": num_samples, **attention}
-        self.scene_gna = GaussianNeighborAttention(**options)
-        self.keyframe_gna = GaussianNeighborAttention(**options) if keyframe else None
-        self.temporal_gna = GaussianNeighborAttention(**options) if temporal else None
+        attention = partial(
+            GaussianNeighborAttention,
+            gamma=tuple(gamma),
+            num_points=num_points,
+            num_samples=num_samples,
+            boundary=boundary,
+            sampling=sampling,
+            backend=backend,
+            learn_gamma=learn_gamma,
+        )
+        self.scene_gna = attention()
+        self.keyframe_gna = attention() if keyframe else None
+        self.temporal_gna = attention() if temporal else None
         self.fusion = Fusion(self.channels, keyframe + temporal, kind=fusion) if keyframe or temporal else None
 
     def scene_context(self, features: Tensor, step: int | None = None) -> Tensor:
@@ -100,7 +115,7 @@ class GNANet(Localizer):
         context = self.scene_context(features, step)
         if self.fusion is None:
             return context
-        keyframe = features[:, self.num_frames // 2]
+        keyframe = features[:, self.keyframe]
         attended = []
         if self.temporal_gna is not None:
             attended.append(self.temporal_gna(context, features, features, seed=self._seed("temporal", step)))
@@ -115,8 +130,6 @@ class GNANet(Localizer):
 class SGNANet(Localizer):
     """Single-image GNANet: self-GNA on the image feature, added to it."""
 
-    num_frames = 1
-
     def __init__(
         self,
         *,
@@ -125,14 +138,23 @@ class SGNANet(Localizer):
         num_samples: int = 3,
         fusion: str = "sum",
         run_seed: int = 0,
-        width: float = 1.0,
+        boundary: str = "clamp",
+        sampling: str = "independent",
+        backend: str | None = None,
+        learn_gamma: bool = False,
         norm: str = "none",
-        **attention: Any,
+        **network: Any,
     ) -> None:
-        super().__init__(width=width, norm=norm)
+        super().__init__(norm=norm, **network)
         self.run_seed = run_seed
         self.gna = GaussianNeighborAttention(
-            gamma=tuple(gamma), num_points=num_points, num_samples=num_samples, **attention
+            gamma=tuple(gamma),
+            num_points=num_points,
+            num_samples=num_samples,
+            boundary=boundary,
+            sampling=sampling,
+            backend=backend,
+            learn_gamma=learn_gamma,
         )
         self.fusion = Fusion(self.channels, 1, kind=fusion)
 

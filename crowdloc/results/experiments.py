@@ -21,6 +21,7 @@ from crowdloc.models.decoding import SCORE_FLOOR
 from crowdloc.models.recipes import PRESETS, Recipe, get_preset
 from crowdloc.models.registry import METHODS, get_entry
 
+STAGE1 = "stage1"
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -42,10 +43,16 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Chosen:
-    """What was chosen for a data set and preset on validation data, then frozen for every method alike."""
+    """What was chosen for a data set and preset on validation data, then frozen for every method alike.
 
-    recipe: Mapping[str, Any]  # fields of `Recipe`
+    With `second` trainings have two stages: the method that others start from is trained whole (variant "stage1"), then
+    every method that has a start (itself included) goes on from there.
+    """
+
+    recipe: Mapping[str, Any]  # fields of `Recipe`, of a training from scratch
     rates: Mapping[str, float] = _NOTHING  # learning rate by method; "" is any other
+    second: Mapping[str, Any] | None = None  # fields of `Recipe` that differ in the second stage
+    second_rates: Mapping[str, float] = _NOTHING
 
 
 CHOSEN = {
@@ -128,13 +135,24 @@ class Experiment:
         return get_entry(self.method).options(self.variant)
 
     @property
+    def start(self) -> Experiment | None:
+        """The experiment that this one begins with; None: it trains from scratch."""
+        chosen, entry = CHOSEN.get(self.group), get_entry(self.method)
+        if chosen is None or chosen.second is None or entry.start is None or self.variant == STAGE1:
+            return None
+        return Experiment(self.data, self.preset, entry.start, self.seed, variant=STAGE1)
+
+    @property
     def recipe(self) -> Recipe:
-        """The preset with what was chosen for this data set."""
+        """The preset with what was chosen for this data set and stage."""
         preset, chosen = get_preset(self.preset), CHOSEN.get(self.group)
         if chosen is None:
             return preset
-        rate = chosen.rates.get(self.method, chosen.rates.get("", preset.learning_rate))
-        return preset.with_options(**{**chosen.recipe, "learning_rate": rate})
+        fields, rates = {**chosen.recipe}, chosen.rates
+        if self.start is not None and chosen.second is not None:
+            fields, rates = fields | {**chosen.second}, chosen.second_rates
+        rate = rates.get(self.method, rates.get("", preset.learning_rate))
+        return preset.with_options(**{**fields, "learning_rate": rate})
 
     def load(self, split: str, root: str | Path | None = None) -> ClipDataset:
         """The frames of a split."""
@@ -146,8 +164,8 @@ class Experiment:
 
     def describe(self) -> dict[str, Any]:
         """The content of `experiment.json`: all that determines the run."""
-        facts = {"options": self.options, "recipe": asdict(self.recipe), "score_floor": SCORE_FLOOR}
-        return {"id": self.id, **asdict(self), **facts}
+        facts = {"options": self.options, "recipe": asdict(self.recipe), "start": self.start.id if self.start else None}
+        return {"id": self.id, **asdict(self), **facts, "score_floor": SCORE_FLOOR}
 
 
 def experiments_of(table: str, preset: str = "mini", data: str | None = None) -> list[Experiment]:
@@ -163,5 +181,6 @@ def experiments_of(table: str, preset: str = "mini", data: str | None = None) ->
 
 
 def all_experiments() -> list[Experiment]:
-    """Every experiment of the mini preset that a table lists, each once, in a fixed order."""
-    return list(dict.fromkeys(e for table in TABLES for e in experiments_of(table)))
+    """Every experiment of the mini preset that a table lists, each once, each after the one that it starts from."""
+    listed = [e for table in TABLES for e in experiments_of(table)]
+    return list(dict.fromkeys(e for one in listed for e in (one.start, one) if e is not None))

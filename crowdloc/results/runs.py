@@ -1,32 +1,57 @@
-"""What can be done with an experiment: train it, evaluate its stored weights, read its metrics, promote it."""
+"""What can be done with an experiment: train it, evaluate it on test images, read it at a depth.
+
+Training writes to `build/experiments/<id>/` and never looks at test data. Evaluation is a step of its own and writes
+evidence to `build/evaluations/<depth>/<id>/`. Every number of a notebook comes from `read`.
+"""
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.core.files import atomic_write, digest, read_json, write_json
-from crowdloc.core.paths import BUILD, RESULTS
+from crowdloc.core.files import digest, read_json, write_json
+from crowdloc.core.paths import BUILD, PACKAGE, RESULTS
 from crowdloc.core.provenance import describe as provenance
 from crowdloc.datasets.base import ClipDataset
+from crowdloc.inference.maps import Kept, keep_maps
 from crowdloc.inference.windows import predict
 from crowdloc.metrics import sigma_scale
-from crowdloc.models import Localizer, build_model
-from crowdloc.models.decoding import SCORE_FLOOR
+from crowdloc.models import Method, Prediction
 from crowdloc.results import evidence as ev
+from crowdloc.results.evidence import CountEvidence, Evidence
 from crowdloc.results.experiments import Experiment
-from crowdloc.training.loop import LOG, is_main_process, new_model, read_log
+from crowdloc.training.log import LOG, read_log
+from crowdloc.training.loop import empty_model, is_main_process, new_model
 from crowdloc.training.loop import train as train_model
-from crowdloc.training.weights import load_weights, save_weights
+from crowdloc.training.weights import copy_weights, load_weights, save_weights
 
 EXPERIMENT, METRICS, RUN, WEIGHTS = "experiment.json", "metrics.json", "run.json", "weights.safetensors"
-_STORED = (EXPERIMENT, METRICS, RUN, LOG, ev.IMAGES, ev.PREDICTIONS, ev.MATCHES)
-WEIGHTS_SEED = 0  # the one seed whose weights are kept
+TRAINING, EVALUATION = "training.json", "evaluation.json"
+DEPTHS = ("stored", "weights", "train")
 _CONVERGENCE_IMAGES = 60
+# Code that can change what a trained network predicts or how it is matched.
+_CODE = ("attention", "datasets", "inference", "metrics", "models", "results/evidence.py")
+
+
+def trained(experiment: Experiment) -> Path:
+    """Folder of a training made here."""
+    return BUILD / "experiments" / experiment.id
+
+
+def stored(experiment: Experiment) -> Path:
+    """Folder of a stored result."""
+    return RESULTS / experiment.id
+
+
+def is_stored(experiment: Experiment) -> bool:
+    return (stored(experiment) / METRICS).is_file()
 
 
 def train(
@@ -37,134 +62,264 @@ def train(
     progress: bool = True,
     devices: int | str = "auto",
 ) -> Path:
-    """Train, evaluate on the test split and write the result's folder, which is returned.
+    """Train and validate; returns the folder with weights, log and `training.json`. Test images are not touched.
 
-    With `devices` above 1 the training is spread over processes; the first one evaluates and writes.
-
-    Interrupted training goes on from its last checkpoint. Weights are rounded to float16 before they are evaluated, so
-    what is stored is what was measured. The counting threshold comes from the validation split.
+    With `devices` above 1 the training is spread over processes; the first one validates and writes. Interrupted
+    training goes on from its last checkpoint. Weights are rounded to float16 before anything is measured.
     """
-    folder = out or BUILD / "experiments" / experiment.id
-    recipe = experiment.recipe
+    folder = out or trained(experiment)
+    recipe, start = experiment.recipe, experiment.start
+    if start is not None and find_weights(start) is None:
+        train(start, root=root, progress=progress, devices=devices)
     training = experiment.load("train", root)
-    model = new_model(experiment.model, recipe, experiment.seed, training, **experiment.options)
+    model = new_model(experiment.method, recipe, experiment.seed, training, **experiment.options)
+    if start is not None:
+        copy_weights(_weights(start), model)
+    maps = _kept(experiment, model, training, mirrored=True, progress=progress)
     print(f"{experiment.id}: {recipe.steps} steps of {recipe.batch_size} clips", file=sys.stderr)
+    begun, made_before = provenance(), _steps(folder)
     started = time.monotonic()
-    model = train_model(model, training, recipe, seed=experiment.seed, out=folder, progress=progress, devices=devices)
+    about = experiment.describe()
+    model = train_model(
+        model, training, recipe, seed=experiment.seed, out=folder, about=about, maps=maps, progress=progress, devices=devices
+    )  # fmt: skip
     if not is_main_process():
         return folder
     seconds = time.monotonic() - started
-    save_weights(folder / WEIGHTS, model)
-    load_weights(folder / WEIGHTS, model)
-    scale = sigma_scale(experiment.group)
+    facts = {"experiment": about, "sigma_scale": sigma_scale(experiment.group)}
+    save_weights(folder / WEIGHTS, model, about=facts, backbone=not recipe.frozen)
+    _load(experiment, folder / WEIGHTS, model)
     validation = experiment.load("val", root)
-    threshold = ev.match(predict(model, validation, progress=progress), validation, scale=scale)
-    counting_threshold = threshold.best_counting_threshold()
-    convergence = _convergence(model, training, folder, scale=scale, progress=progress)
-    test = experiment.load("test", root)
-    detections = predict(model, test, progress=progress)
-    if experiment.source.generated:
-        ev.write_predictions(folder, detections, test)
-    else:
-        ev.write_matches(folder, ev.match(detections, test, scale=scale))
-    stored = ev.read_evidence(folder, scale=scale)
-    write_json(folder / EXPERIMENT, experiment.describe())
-    write_json(
-        folder / METRICS,
-        {"id": experiment.id, "score_floor": SCORE_FLOOR, "sigma_scale": scale}
-        | stored.metrics(counting_threshold)
-        | {"validation_mAP_sigma20": threshold.localization["20"]["mAP"], "convergence": convergence},
-    )
+    found = _measure(experiment, model, validation, _kept(experiment, model, validation, progress=progress), progress)
+    threshold = found.best_counting_threshold() if isinstance(found, Evidence) else None
+    save_weights(folder / WEIGHTS, model, about=facts | {"threshold": threshold}, backbone=not recipe.frozen)
     logged = list(read_log(folder / LOG))
-    seconds = max(seconds, logged[-1]["seconds"]) if logged else seconds
+    # A run that made no step, because all were made before, keeps the provenance of those who made them.
+    history = _history(folder) + ([begun | {"from_step": made_before}] if made_before < recipe.steps else [])
+    write_json(folder / EXPERIMENT, about)
     write_json(
-        folder / RUN,
-        provenance() | {"training_seconds": round(seconds, 1), "weights": digest(folder / WEIGHTS)},
+        folder / TRAINING,
+        {
+            "id": experiment.id,
+            "seconds": round(max(seconds, logged[-1]["seconds"] if logged else 0.0), 1),
+            "threshold": threshold,
+            "validation": _validation(found, threshold),
+            "convergence": _convergence(experiment, model, training, maps, folder, progress),
+            "weights": digest(folder / WEIGHTS),
+            "history": history,
+        },
     )
     return folder
 
 
+def evaluate(
+    experiment: Experiment, *, source: str = "weights", root: str | Path | None = None, progress: bool = True
+) -> Path:
+    """Run weights over the test images; returns the folder with the evidence and `evaluation.json`.
+
+    Args:
+        source: "weights" takes the stored weights, "train" those of the training made here.
+
+    Real data: the images of the stored evaluation are used where there is one, so that a more complete copy of the data
+    gives the same numbers.
+    """
+    origin = stored(experiment) if source == "weights" else trained(experiment)
+    out = evaluated(experiment, source)
+    test = experiment.load("test", root)
+    if is_stored(experiment) and not experiment.source.generated:
+        test = _same_images(experiment, test)
+    model = load_model(experiment, origin / WEIGHTS)
+    maps = _kept(experiment, model, test, progress=progress)
+    print(f"{experiment.id}: {len(test)} images", file=sys.stderr)
+    predictions = predict(model, test, maps=maps, progress=progress)
+    ev.write_evidence(out, experiment, predictions, test)
+    write_json(
+        out / EVALUATION,
+        {
+            "id": experiment.id,
+            "weights": digest(origin / WEIGHTS),
+            "code": _code(),
+            "evidence": ev.evidence_digest(out),
+            "threshold": _threshold(experiment, source),
+            "provenance": provenance(),
+        },
+    )
+    return out
+
+
+def evaluated(experiment: Experiment, source: str) -> Path:
+    """Folder of an evaluation made here."""
+    return BUILD / "evaluations" / source / experiment.id
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment at a depth: everything that a table, a verdict or a picture may ask of it."""
+
+    experiment: Experiment
+    source: str
+    evidence: Evidence | None
+    counts: CountEvidence | None
+    threshold: float | None
+    convergence: dict[str, float]
+    folder: Path  # holds the log
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Computed from the evidence, never read from a file."""
+        return ev.metrics(self.evidence, self.counts, self.threshold)
+
+    @property
+    def log(self) -> pd.DataFrame:
+        """The training log."""
+        return pd.DataFrame(read_log(self.folder / LOG))
+
+
+def read(experiment: Experiment, source: str = "stored", root: str | Path | None = None) -> Run | None:
+    """An experiment at a depth; None where it is not stored ("stored", "weights") or keeps no weights ("weights").
+
+    "stored" computes from the stored evidence; "weights" runs the stored weights over the test images; "train" trains
+    and evaluates. What was made in `build/` is used while weights, code and evidence are what they were.
+    """
+    if source not in DEPTHS:
+        raise CrowdlocError(f"source {source!r} is unknown: choose one of {', '.join(DEPTHS)}")
+    if source == "stored":
+        if not is_stored(experiment):
+            return None
+        folder = origin = stored(experiment)
+    else:
+        origin = stored(experiment) if source == "weights" else trained(experiment)
+        if source == "weights" and not (origin / WEIGHTS).is_file():
+            return None
+        if source == "train" and not (origin / TRAINING).is_file():
+            train(experiment, root=root)
+        folder = evaluated(experiment, source)
+        if not _is_current(folder, origin):
+            evaluate(experiment, source=source, root=root)
+    located, counted = ev.read_evidence(folder, experiment)
+    facts = read_json(origin / (METRICS if source != "train" else TRAINING))
+    threshold = _threshold(experiment, source)
+    return Run(experiment, source, located, counted, threshold, facts["convergence"], origin)
+
+
+def read_all(
+    experiments: Sequence[Experiment], source: str = "stored", root: str | Path | None = None, seed: int | None = None
+) -> list[Run]:
+    """Those that can be read at a depth; deeper than "stored" only those of `seed`."""
+    wanted = [e for e in experiments if source == "stored" or seed is None or e.seed == seed]
+    return [run for run in (read(e, source, root) for e in wanted) if run is not None]
+
+
+def load_model(experiment: Experiment, path: Path | None = None) -> Method:
+    """The network of an experiment with stored weights, or with those of a file."""
+    model = empty_model(experiment.method, experiment.recipe, experiment.seed, **experiment.options)
+    return _load(experiment, path or stored(experiment) / WEIGHTS, model)
+
+
+def find_weights(experiment: Experiment) -> Path | None:
+    """The weights of an experiment: those made here, else the stored ones."""
+    for folder in (trained(experiment), stored(experiment)):
+        if (folder / WEIGHTS).is_file():
+            return folder / WEIGHTS
+    return None
+
+
+def _weights(experiment: Experiment) -> Path:
+    path = find_weights(experiment)
+    if path is None:
+        raise CrowdlocError(f"no weights of {experiment.id}: `crowdloc train {experiment.id}` first")
+    return path
+
+
+def _load(experiment: Experiment, path: Path, model: Method) -> Method:
+    start = experiment.start
+    frozen = experiment.recipe.frozen and start is not None
+    return load_weights(path, model, backbone=_weights(start) if frozen and start else None)
+
+
+def _kept(
+    experiment: Experiment, model: Method, dataset: ClipDataset, *, mirrored: bool = False, progress: bool
+) -> Kept | None:
+    """Kept maps of the frozen backbone; None where it is trained."""
+    if not experiment.recipe.frozen or experiment.start is None:
+        return None
+    return keep_maps(model, dataset, weights=_weights(experiment.start), mirrored=mirrored, progress=progress)
+
+
+def _measure(
+    experiment: Experiment, model: Method, dataset: ClipDataset, maps: Kept | None, progress: bool
+) -> Evidence | CountEvidence:
+    predictions: list[Prediction] = predict(model, dataset, maps=maps, progress=progress)
+    return ev.measure(predictions, dataset, scale=sigma_scale(experiment.group))
+
+
+def _validation(found: Evidence | CountEvidence, threshold: float | None) -> dict[str, Any]:
+    metrics = found.metrics(threshold) if isinstance(found, Evidence) and threshold is not None else None
+    if metrics is None:
+        assert isinstance(found, CountEvidence)
+        return found.metrics()["counting"]
+    return {"mAP": {sigma: row["mAP"] for sigma, row in metrics["localization"].items()}, **metrics["counting"]}
+
+
 def _convergence(
-    model: Localizer, training: ClipDataset, folder: Path, *, scale: float, progress: bool
+    experiment: Experiment, model: Method, training: ClipDataset, maps: Kept | None, folder: Path, progress: bool
 ) -> dict[str, float]:
     """Signs that the training reached its end: AP on training images and the loss over the last third of the steps."""
     stride = max(1, len(training) // _CONVERGENCE_IMAGES)
     some = training.subset(range(0, len(training), stride))
-    fitted = ev.match(predict(model, some, progress=progress), some, scale=scale)
+    found = _measure(experiment, model, some, maps, progress)
     losses = [row["loss"] for row in read_log(folder / LOG)]
     third, sixth = losses[-len(losses) // 3 :], max(1, len(losses) // 6)
-    return {
-        "train_mAP_sigma20": fitted.localization["20"]["mAP"],
-        "train_AP50_sigma20": fitted.localization["20"]["AP.50"],
+    fitted = {}
+    if isinstance(found, Evidence):
+        row = found.localization["20"]
+        fitted = {"train_mAP_sigma20": row["mAP"], "train_AP50_sigma20": row["AP.50"]}
+    return fitted | {
         "last_third_loss_first_half": sum(third[:sixth]) / len(third[:sixth]),
         "last_third_loss_second_half": sum(third[-sixth:]) / len(third[-sixth:]),
     }
 
 
-def untrained(experiment: Experiment) -> Localizer:
-    """The network of an experiment, its weights still to be filled in."""
-    recipe = experiment.recipe
-    options = {**recipe.model, **experiment.options}
-    model = build_model(experiment.model, width=recipe.width, norm=recipe.norm, **options)
-    model.run_seed = experiment.seed
-    return model
-
-
-def stored_model(experiment: Experiment, path: Path | None = None) -> Localizer:
-    """The network of an experiment with its stored weights."""
-    return load_weights(path or RESULTS / experiment.id / WEIGHTS, untrained(experiment))
-
-
-def stored_metrics(experiment: Experiment) -> dict[str, Any]:
-    """`metrics.json` of a stored result."""
-    return read_json(RESULTS / experiment.id / METRICS)
-
-
-def is_stored(experiment: Experiment) -> bool:
-    return (RESULTS / experiment.id / METRICS).is_file()
-
-
-def recomputed_metrics(experiment: Experiment, folder: Path | None = None) -> dict[str, Any]:
-    """The metrics of a result computed again from its evidence."""
-    folder = folder or RESULTS / experiment.id
-    evidence = ev.read_evidence(folder, scale=sigma_scale(experiment.group))
-    return evidence.metrics(read_json(folder / METRICS)["counting_threshold"])
-
-
-def evaluate_stored_weights(
-    experiment: Experiment, *, out: Path | None = None, root: str | Path | None = None, progress: bool = True
-) -> dict[str, Any]:
-    """Run the stored weights over the test images again; the metrics are returned and written to `out`.
-
-    Real data: the images of the stored evaluation are used, so that a more complete copy gives the same numbers.
-    """
-    path = out or BUILD / "evaluations" / f"{experiment.id}.json"
-    weights = digest(RESULTS / experiment.id / WEIGHTS)
-    test = experiment.load("test", root)
-    stored = ev.read_evidence(RESULTS / experiment.id, scale=sigma_scale(experiment.group))
-    wanted = set(stored.images)
+def _same_images(experiment: Experiment, test: ClipDataset) -> ClipDataset:
+    wanted = set(ev.stored_images(stored(experiment), experiment))
     test = test.subset([i for i, frame in enumerate(test.frames) if frame.id in wanted])
     if len(test) != len(wanted):
-        raise CrowdlocError(
-            f"{len(wanted) - len(test)} test images of {experiment.id} are missing: complete the data set"
+        lost = len(wanted) - len(test)
+        raise CrowdlocError(f"{lost} test images of {experiment.id} are missing: complete the data set")
+    return test
+
+
+def _is_current(folder: Path, origin: Path) -> bool:
+    """Whether an evaluation belongs to these weights and this code, and its evidence is as it was written."""
+    try:
+        facts = read_json(folder / EVALUATION)
+        return (facts["weights"], facts["code"], facts["evidence"]) == (
+            digest(origin / WEIGHTS),
+            _code(),
+            ev.evidence_digest(folder),
         )
-    print(f"{experiment.id}: {len(test)} images", file=sys.stderr)
-    detections = predict(stored_model(experiment), test, progress=progress)
-    found = ev.match(detections, test, scale=sigma_scale(experiment.group))
-    metrics = found.metrics(stored_metrics(experiment)["counting_threshold"]) | {"weights": weights}
-    write_json(path, metrics)
-    return metrics
+    except (CrowdlocError, OSError, KeyError):
+        return False
 
 
-def promote(experiment: Experiment, folder: Path | None = None) -> Path:
-    """Copy a finished run from `build/` into `results/`: the only way in. Weights go along for one seed."""
-    origin, target = folder or BUILD / "experiments" / experiment.id, RESULTS / experiment.id
-    if not (origin / METRICS).is_file():
-        raise CrowdlocError(f"{origin} holds no finished run: `crowdloc train {experiment.id}` first")
-    names = _STORED + ((WEIGHTS,) if experiment.seed == WEIGHTS_SEED else ())
-    target.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        if (origin / name).is_file():
-            with atomic_write(target / name) as temporary:
-                shutil.copyfile(origin / name, temporary)
-    return target
+def _threshold(experiment: Experiment, source: str) -> float | None:
+    if source == "train":
+        return read_json(trained(experiment) / TRAINING)["threshold"]
+    return read_json(stored(experiment) / METRICS).get("counting_threshold")
+
+
+def _code() -> str:
+    return digest(*(PACKAGE / part for part in _CODE))
+
+
+def _history(folder: Path) -> list[dict[str, Any]]:
+    """Who made the steps so far, one entry for each start of the training that made some."""
+    path = folder / TRAINING
+    return read_json(path).get("history", []) if path.is_file() else []
+
+
+def _steps(folder: Path) -> int:
+    """Steps that were made before."""
+    path = folder / LOG
+    rows = list(read_log(path)) if path.is_file() else []
+    return int(rows[-1]["step"]) + 1 if rows else 0

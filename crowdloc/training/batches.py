@@ -2,54 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crowdloc.datasets.base import ClipDataset
-from crowdloc.models.targets import cross_target
+from crowdloc.core.random_bits import philox_integers, philox_permutation
+from crowdloc.datasets.base import ClipDataset, Frame
+from crowdloc.models.method import Maps, Sample
+from crowdloc.models.parts.frontend import STRIDE, normalise
+
+
+class KeptMaps(Protocol):
+    """What a frozen backbone makes of every frame, by the frame's `ClipDataset.key`."""
+
+    def read(self, key: int, mirrored: bool) -> Maps:
+        """Maps of a frame, or of its mirror image, each (C, H, W)."""
+
+    def size(self, key: int) -> tuple[int, int]:
+        """Height and width of the frame in pixels."""
+
+
+class _Window(NamedTuple):
+    """Where one sample of a batch is cut out of its frames."""
+
+    frames: tuple[int, ...]
+    top: int
+    left: int
+    height: int
+    width: int
+    mirrored: bool
+    frame_width: int
 
 
 class TrainingBatches:
-    """Random crops of clips, flipped half of the time (baselines: crop and flip are the only augmentation).
+    """Random crops of clips, mirrored half of the time (baselines: crop and mirror are the only augmentation).
 
     Args:
-        dataset: clips; frames are decoded once and kept, up to `cache_bytes`.
-        crop: height and width; smaller frames are padded on the right and at the bottom by their last pixels.
+        dataset: frames and annotations; frames are decoded once and kept, up to `cache_bytes`.
+        offsets: the frames that the method looks at.
+        crop: height and width; None: whole frames, which must then be of one size. Smaller frames are padded on the
+            right and at the bottom by their last pixels.
         batch_size: clips of a whole step. A process of rank r of n makes the clips r, r + n, … of it.
+        maps: kept maps of a frozen backbone; crops then begin at multiples of its stride.
     """
 
     def __init__(
         self,
         dataset: ClipDataset,
         *,
-        crop: tuple[int, int],
+        offsets: Sequence[int],
+        crop: tuple[int, int] | None,
         batch_size: int,
         seed: int,
         rank: int = 0,
         world_size: int = 1,
         cache_bytes: int = 2 << 30,
+        maps: KeptMaps | None = None,
     ) -> None:
-        self.dataset = dataset
-        self.crop = crop
-        self.seed = seed
+        self.dataset, self.offsets, self.crop, self.seed = dataset, tuple(offsets), crop, seed
         self.slots = range(rank, batch_size, world_size)
         self.batch_size = batch_size
+        self.maps = maps
         self._cache: dict[int, NDArray[np.uint8]] = {}
         self._cache_left = cache_bytes
-        self._order: dict[int, NDArray[np.int64]] = {}  # epoch -> permutation, the current epoch only
+        self._order: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, np.int64))  # epoch and its permutation
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Clips uint8 (b, T, h, w, 3) and targets (b, h, w) of one step."""
-        made = [self._sample(step, slot) for slot in self.slots]
-        clips, targets = zip(*made, strict=True)
-        return torch.from_numpy(np.stack(clips)), torch.from_numpy(np.stack(targets))
+    def batch(self, step: int) -> Sample:
+        """The clips of one step."""
+        windows = [self._window(step, slot) for slot in self.slots]
+        size = windows[0].height, windows[0].width
+        boxed = all(self.dataset.frame(i).boxes is not None for w in windows for i in w.frames)
+        return Sample(
+            images=None if self.maps else normalise(torch.from_numpy(np.stack([self._clip(w) for w in windows]))),
+            maps=self._kept(windows) if self.maps else None,
+            points=[[self._points(self.dataset.frame(i), w) for i in w.frames] for w in windows],
+            boxes=[[self._boxes(self.dataset.frame(i), w) for i in w.frames] for w in windows] if boxed else None,
+            size=size,
+        )
 
-    def stream(self, first: int, last: int) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+    def stream(self, first: int, last: int) -> Iterator[tuple[int, Sample]]:
         """(step, batch) for steps first … last - 1, the next batch being made while one is used."""
         with ThreadPoolExecutor(max_workers=1) as pool:
             waiting = pool.submit(self.batch, first)
@@ -62,37 +98,92 @@ class TrainingBatches:
     def index(self, step: int, slot: int) -> int:
         """Which clip fills a slot: epochs are permutations, so every clip is seen equally often."""
         epoch, place = divmod(step * self.batch_size + slot, len(self.dataset))
-        if epoch not in self._order:
-            self._order = {epoch: _generator(self.seed, 0, epoch).permutation(len(self.dataset))}
-        return int(self._order[epoch][place])
+        if self._order[0] != epoch:
+            self._order = epoch, philox_permutation((self.seed, 0), epoch, len(self.dataset))
+        return int(self._order[1][place])
 
-    def _sample(self, step: int, slot: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def _window(self, step: int, slot: int) -> _Window:
         index = self.index(step, slot)
-        random = _generator(self.seed, 1 + slot, step)
-        frames = [self._image(i) for i in self.dataset.neighbours(index)]
-        height, width = frames[0].shape[:2]
-        crop_h, crop_w = self.crop
-        top = int(random.integers(0, max(height - crop_h, 0) + 1))
-        left = int(random.integers(0, max(width - crop_w, 0) + 1))
-        clip = np.stack([frame[top : top + crop_h, left : left + crop_w] for frame in frames])
-        missing = ((0, 0), (0, crop_h - clip.shape[1]), (0, crop_w - clip.shape[2]), (0, 0))
-        clip = np.pad(clip, missing, mode="edge")
-        points = self.dataset.frames[index].points - (left, top)
-        inside = ((points >= -0.5) & (points < (crop_w - 0.5, crop_h - 0.5))).all(axis=1)
-        target = cross_target(points[inside], crop_h, crop_w)
-        if random.random() < 0.5:
-            clip, target = clip[:, :, ::-1], target[:, ::-1]
-        return np.ascontiguousarray(clip), np.ascontiguousarray(target)
+        frames = self.dataset.neighbours(index, self.offsets)
+        height, width = self._size(index)
+        crop_h, crop_w = self.crop or (height, width)
+        grid = STRIDE if self.maps else 1
+        last = [max(full - part, 0) // grid for full, part in ((height, crop_h), (width, crop_w))]
+        places = [int(philox_integers((self.seed, 1 + slot), (step, axis), last[axis] + 1, 1)[0]) for axis in (0, 1)]
+        mirrored = bool(philox_integers((self.seed, 1 + slot), (step, 2), 2, 1)[0])
+        return _Window(frames, grid * places[0], grid * places[1], crop_h, crop_w, mirrored, width)
+
+    def _size(self, index: int) -> tuple[int, int]:
+        if self.maps is None:
+            height, width = self._image(index).shape[:2]
+            return height, width
+        return self.maps.size(self.dataset.key(index))
+
+    def _clip(self, window: _Window) -> NDArray[np.uint8]:
+        """The crop of all frames (T, h, w, 3); a mirrored one is cut out of mirrored frames."""
+        cut = []
+        for i in window.frames:
+            frame = self._image(i)[:, ::-1] if window.mirrored else self._image(i)
+            cut.append(frame[window.top : window.top + window.height, window.left : window.left + window.width])
+        clip = np.stack(cut)
+        missing = ((0, 0), (0, window.height - clip.shape[1]), (0, window.width - clip.shape[2]), (0, 0))
+        return np.pad(clip, missing, mode="edge")
+
+    def _kept(self, windows: Sequence[_Window]) -> Maps:
+        """The crops of all kept maps, each (B, T, C, H, W)."""
+        assert self.maps is not None
+        clips = []
+        for window in windows:
+            frames = [self.maps.read(self.dataset.key(i), window.mirrored) for i in window.frames]
+            clips.append([torch.stack(stage) for stage in zip(*frames, strict=True)])  # per stage (T, C, H, W)
+        result = []
+        for stage in zip(*clips, strict=True):
+            scale = self._scale(stage[0], windows[0])
+            result.append(torch.stack([_cut(clip, w, scale) for clip, w in zip(stage, windows, strict=True)]))
+        return tuple(result)
+
+    def _scale(self, maps: Tensor, window: _Window) -> int:
+        """Pixels per cell of a kept map: a power of two, the front-end's strides."""
+        return 2 ** round(np.log2(window.frame_width / maps.shape[-1]))
+
+    def _points(self, frame: Frame, window: _Window) -> Tensor:
+        points = _mirrored(frame.points, window) - (window.left, window.top)
+        return torch.from_numpy(points[_inside(points, window)])
+
+    def _boxes(self, frame: Frame, window: _Window) -> Tensor:
+        """Boxes of the heads inside the crop, clipped to it."""
+        assert frame.boxes is not None
+        points = _mirrored(frame.points, window) - (window.left, window.top)
+        corners = _mirrored(frame.boxes.reshape(-1, 2), window).reshape(-1, 4)
+        if window.mirrored:
+            corners = corners[:, [2, 1, 0, 3]]
+        corners = corners - np.tile((window.left, window.top), 2)
+        limit = np.tile((window.width - 1, window.height - 1), 2)
+        return torch.from_numpy(np.clip(corners, 0, limit)[_inside(points, window)])
 
     def _image(self, index: int) -> NDArray[np.uint8]:
-        if index in self._cache:
-            return self._cache[index]
+        key = self.dataset.key(index)
+        if key in self._cache:
+            return self._cache[key]
         image = self.dataset.image(index)
         if image.nbytes <= self._cache_left:
             self._cache_left -= image.nbytes
-            self._cache[index] = image
+            self._cache[key] = image
         return image
 
 
-def _generator(seed: int, stream: int, counter: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[counter, 0, 0, 0]))
+def _mirrored(points: NDArray[np.float64], window: _Window) -> NDArray[np.float64]:
+    return points * (-1, 1) + (window.frame_width - 1, 0) if window.mirrored else points
+
+
+def _inside(points: NDArray[np.float64], window: _Window) -> NDArray[np.bool_]:
+    return ((points >= -0.5) & (points < (window.width - 0.5, window.height - 0.5))).all(axis=1)
+
+
+def _cut(maps: Tensor, window: _Window, scale: int) -> Tensor:
+    """(T, C, H, W) of whole frames -> the window's part, float32; cells outside repeat the last ones."""
+    top, left = window.top // scale, window.left // scale
+    height, width = -(-window.height // scale), -(-window.width // scale)
+    part = maps[..., top : top + height, left : left + width].float()
+    bottom, right = height - part.shape[-2], width - part.shape[-1]
+    return torch.nn.functional.pad(part, (0, right, 0, bottom), mode="replicate") if bottom or right else part

@@ -1,150 +1,166 @@
 """Training with Lightning Fabric: one CPU, one GPU or many by the same command, resumable after any interruption.
 
-A run is a pure function of (preset, data, seed): batches depend on seed and step, neighbour draws on seed, module and
+A run is a pure function of (recipe, data, seed): batches depend on seed and step, neighbour draws on seed, module and
 step, the learning rate on the step. A checkpoint therefore holds only weights, optimizer state and the step.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.core.paths import atomic_write
 from crowdloc.datasets.base import ClipDataset
-from crowdloc.models import Localizer, build_model, initialise, load_pretrained, normalise
-from crowdloc.models.recipes import Preset
-from crowdloc.models.targets import CROSS_PIXELS, localization_loss
-from crowdloc.training.batches import TrainingBatches
+from crowdloc.models import Method, build_model, initialise, load_pretrained
+from crowdloc.models.method import Sample
+from crowdloc.models.recipes import Recipe
+from crowdloc.training.batches import KeptMaps, TrainingBatches
+from crowdloc.training.checkpoints import CHECKPOINT, read_checkpoint, write_checkpoint
+from crowdloc.training.log import LOG, Log
 
-CHECKPOINT = "checkpoint.pt"
-LOG = "log.csv"
 _CHECKPOINT_SECONDS = 30.0
 
 
-def learning_rate(preset: Preset, step: int) -> float:
+def learning_rate(recipe: Recipe, step: int) -> float:
     """Rate at a step: constant, or a linear warm-up over the first tenth and a cosine to zero."""
-    if preset.schedule == "constant":
-        return preset.learning_rate
-    warm_up = max(1, preset.steps // 10)
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    warm_up = max(1, recipe.steps // 10)
     if step < warm_up:
-        return preset.learning_rate * (step + 1) / warm_up
-    progress = (step - warm_up) / max(1, preset.steps - warm_up)
-    return preset.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        return recipe.learning_rate * (step + 1) / warm_up
+    progress = (step - warm_up) / max(1, recipe.steps - warm_up)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def build_optimizer(preset: Preset, model: nn.Module) -> torch.optim.Optimizer:
-    """The preset's optimizer over all parameters."""
-    options: dict[str, Any] = {"lr": preset.learning_rate, "weight_decay": preset.weight_decay}
+def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """The recipe's optimizer over all parameters that are trained."""
+    options: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-    return kinds[preset.optimizer](model.parameters(), **options)
+    return kinds[recipe.optimizer]([p for p in model.parameters() if p.requires_grad], **options)
 
 
-def new_model(name: str, preset: Preset, seed: int, dataset: ClipDataset, **options: Any) -> Localizer:
-    """An untrained network: initialised by the seed, with the preset's pretrained backbone if it has one."""
-    model = build_model(name, width=preset.width, norm=preset.norm, **{**preset.model, **options})
-    initialise(model, seed, share=head_share(dataset), positive_weight=preset.positive_weight)
-    print(load_pretrained(model.backbone, preset.pretrained), file=sys.stderr)
+def new_model(name: str, recipe: Recipe, seed: int, dataset: ClipDataset, **options: Any) -> Method:
+    """An untrained network: initialised by the seed, with the recipe's pretrained backbone if it has one."""
+    model = empty_model(name, recipe, seed, **options)
+    initialise(model, seed)
+    model.prepare(dataset)
+    if recipe.pretrained is not None:
+        print(load_pretrained(cast(Any, model).backbone, recipe.pretrained), file=sys.stderr)
+    return model
+
+
+def empty_model(name: str, recipe: Recipe, seed: int, **options: Any) -> Method:
+    """The network of a recipe, its weights still to be filled in."""
+    model = build_model(name, **{"width": recipe.width, "norm": recipe.norm, **recipe.network, **options})
     model.run_seed = seed
     return model
 
 
-def head_share(dataset: ClipDataset) -> float:
-    """Share of the pixels that the targets mark as heads, from the number of heads and the size of the first image."""
-    height, width = dataset.image(0).shape[:2]
-    heads = max(1, sum(len(frame.points) for frame in dataset.frames))
-    return min(0.5, CROSS_PIXELS * heads / (len(dataset) * height * width))
+def freeze(model: Method) -> None:
+    """Leave the backbone as it is: no gradients; its batch statistics are those it was trained with."""
+    backbone = getattr(model, "backbone", None)
+    if backbone is None:
+        raise CrowdlocError(f"{type(model).__name__} has no backbone to freeze: choose a recipe that trains all of it")
+    backbone.requires_grad_(False)
 
 
 def train(
-    model: Localizer,
+    model: Method,
     dataset: ClipDataset,
-    preset: Preset,
+    recipe: Recipe,
     *,
     seed: int,
     out: Path,
+    about: Mapping[str, Any] | None = None,
+    maps: KeptMaps | None = None,
     progress: bool = True,
     accelerator: str = "auto",
     devices: int | str = "auto",
-    precision: str = "32-true",
-) -> Localizer:
-    """Train until `preset.steps`, from the last checkpoint in `out` if there is one; returns the trained model.
+) -> Method:
+    """Train until `recipe.steps`, from the last checkpoint in `out` if there is one; returns the trained model.
 
-    `out` receives a checkpoint about every 30 seconds and `log.csv` (step, loss, learning rate, seconds). A checkpoint
-    of another recipe is an error, never silently continued or overwritten.
+    `out` receives a checkpoint about every 30 seconds and `log.csv` (step, loss, each of its terms, learning rate,
+    seconds). A checkpoint of another recipe or network is an error, never silently continued or overwritten.
+
+    Args:
+        about: what else tells this training from others (the network's name and options, where it starts from).
+        maps: kept maps of the frozen backbone; without them it runs on the images.
     """
     from lightning_fabric import Fabric
 
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # type: ignore[arg-type]
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=recipe.precision)  # type: ignore[arg-type]
     fabric.launch()
-    recipe = json.dumps({"preset": asdict(preset), "seed": seed, "data": dataset.name, "clips": len(dataset)})
-    wrapped, optimizer = fabric.setup(model, build_optimizer(preset, model))
-    first = 0
-    path = out / CHECKPOINT
+    identity = _identity(model, dataset, recipe, seed, about or {})
+    if recipe.frozen:
+        freeze(model)
+    if recipe.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    wrapped, optimizer = fabric.setup(model, build_optimizer(recipe, model))
+    wrapped.mark_forward_method("loss")
+    first, path = 0, out / CHECKPOINT
     if path.exists():
-        state = _read_checkpoint(path, fabric.device)
-        if state["recipe"] != recipe:
-            raise CrowdlocError(f"{path} belongs to another recipe: choose another folder or delete it")
+        state = read_checkpoint(path, fabric.device)
+        if state["identity"] != identity:
+            raise CrowdlocError(f"{path} belongs to another recipe or network: choose another folder or delete it")
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
     batches = TrainingBatches(
         dataset,
-        crop=preset.crop,
-        batch_size=preset.batch_size,
+        offsets=model.offsets,
+        crop=recipe.crop,
+        batch_size=recipe.batch_size,
         seed=seed,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
+        maps=maps,
     )
-    log = _Log(out / LOG, first) if fabric.is_global_zero else None
-    bar = tqdm(
-        total=preset.steps,
-        initial=first,
-        unit="step",
-        disable=not (progress and fabric.is_global_zero),
-        file=sys.stderr,
-    )
+    log = Log(out / LOG, first) if fabric.is_global_zero else None
+    hidden = not (progress and fabric.is_global_zero)
+    bar = tqdm(total=recipe.steps, initial=first, unit="step", disable=hidden, file=sys.stderr)
     wrapped.train()
+    if recipe.frozen:
+        cast(Any, model).backbone.eval()
     saved = started = time.monotonic()
-    for step, (clips, target) in batches.stream(first, preset.steps):
-        rate = learning_rate(preset, step)
+    for step, sample in batches.stream(first, recipe.steps):
+        rate = learning_rate(recipe, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        clips, target = fabric.to_device((clips, target))
-        logits = wrapped(normalise(clips), step=step)
-        loss = localization_loss(logits, target, positive_weight=preset.positive_weight)
-        if preset.loss_reduction == "sum":
-            loss = loss * target[0].numel()
+        terms = wrapped.loss(_to_device(fabric, sample), step)
+        loss = sum(terms.values(), torch.zeros((), device=fabric.device))
+        if recipe.loss_reduction == "sum":
+            loss = loss * (sample.size[0] * sample.size[1])
         fabric.backward(loss)
-        if preset.clip_norm is not None:
-            fabric.clip_gradients(wrapped, optimizer, max_norm=preset.clip_norm)
+        if recipe.clip_norm is not None:
+            fabric.clip_gradients(wrapped, optimizer, max_norm=recipe.clip_norm)
         optimizer.step()
         optimizer.zero_grad()
-        value = float(cast(torch.Tensor, fabric.all_reduce(loss.detach(), reduce_op="mean")))
-        if not math.isfinite(value):
-            raise CrowdlocError(f"the loss is {value} at step {step}: lower the learning rate ({preset.learning_rate})")
+        values = {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+        numbers = {name: float(cast(Tensor, fabric.all_reduce(v, reduce_op="mean"))) for name, v in values.items()}
+        if not math.isfinite(numbers["loss"]):
+            message = f"the loss is {numbers['loss']} at step {step}: lower the learning rate ({recipe.learning_rate})"
+            raise CrowdlocError(message)
         if log is not None:
-            log.write(step, value, rate, time.monotonic() - started)
+            log.write(step, numbers, rate, time.monotonic() - started)
             bar.update()
-            bar.set_postfix_str(f"loss {value:.4f}", refresh=False)
-            last = step + 1 == preset.steps
+            bar.set_postfix_str(f"loss {numbers['loss']:.4f}", refresh=False)
+            last = step + 1 == recipe.steps
             if last or time.monotonic() - saved > _CHECKPOINT_SECONDS:
                 log.flush()
-                _write_checkpoint(path, model, optimizer, step + 1, recipe)
+                write_checkpoint(path, model, optimizer, step + 1, identity)
                 saved = time.monotonic()
     bar.close()
-    return model.eval()
+    return model.to(memory_format=torch.contiguous_format).eval()
 
 
 def is_main_process() -> bool:
@@ -152,45 +168,15 @@ def is_main_process() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
-def _write_checkpoint(path: Path, model: nn.Module, optimizer: Any, step: int, recipe: str) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "recipe": recipe}
-    with atomic_write(path) as temporary:
-        torch.save(state, temporary)
+def _identity(model: Method, dataset: ClipDataset, recipe: Recipe, seed: int, about: Mapping[str, Any]) -> str:
+    """What must agree for a training to be continued."""
+    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+    data = {"name": dataset.name, "clips": len(dataset)}
+    content = {"recipe": asdict(recipe), "seed": seed, "data": data, "about": dict(about), "network": str(model)}
+    return json.dumps(content | {"shapes": shapes}, default=str)
 
 
-def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
-        raise CrowdlocError(f"{path} is not a readable checkpoint ({error}): delete it to start again") from error
-
-
-class _Log:
-    """`log.csv`; lines of steps that a resumed run will repeat are dropped."""
-
-    def __init__(self, path: Path, first: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [row for row in read_log(path) if row["step"] < first] if path.exists() else []
-        with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["step", "loss", "learning_rate", "seconds"])
-            writer.writerows(row.values() for row in kept)
-        self._seconds = kept[-1]["seconds"] if kept else 0.0
-        self._file = open(path, "a", newline="")
-        self._writer = csv.writer(self._file)
-
-    def write(self, step: int, loss: float, rate: float, seconds: float) -> None:
-        self._writer.writerow([step, f"{loss:.6g}", f"{rate:.6g}", f"{self._seconds + seconds:.2f}"])
-
-    def flush(self) -> None:
-        self._file.flush()
-
-
-def read_log(path: Path) -> Iterator[dict[str, float]]:
-    """Rows of a training log; a line cut off by an interruption is left out."""
-    with open(path, newline="") as file:
-        for row in csv.DictReader(file):
-            try:
-                yield {key: int(value) if key == "step" else float(value) for key, value in row.items()}
-            except (TypeError, ValueError):
-                continue
+def _to_device(fabric: Any, sample: Sample) -> Sample:
+    images = None if sample.images is None else fabric.to_device(sample.images)
+    maps = None if sample.maps is None else tuple(fabric.to_device(stage) for stage in sample.maps)
+    return sample._replace(images=images, maps=maps)

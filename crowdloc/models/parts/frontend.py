@@ -6,7 +6,9 @@ VGG16 that has 13 layers and stride 8 (13 convolutions would give stride 16).
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,32 +19,58 @@ from crowdloc.models.parts.layers import conv_block, scaled
 
 STRIDE = 8
 _PLAN = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512)
+CONVOLUTIONS = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv4_1", "conv4_2", "conv4_3")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class VGG16Frontend(nn.Module):
-    """conv1_1 … conv4_3 of VGG16: normalised RGB (n, 3, h, w) -> features (n, C, h/8, w/8), C = 512·width.
+    """conv1_1 … conv4_3 of VGG16: normalised RGB (n, 3, h, w) -> features (n, C, h/8, w/8).
 
     Without normalisation layers the parameter names are torchvision's (`features.0.weight` …), so its weights load
     as they are.
+
+    Args:
+        width: share of VGG16's channels.
+        feature_width: the same for the last convolution, C = 512·feature_width; None: as the others.
+        taps: which convolutions' outputs (after ReLU) `forward` returns, e.g. ("conv2_2", "conv3_3", "conv4_3").
     """
 
-    def __init__(self, *, width: float = 1.0, norm: str = "none") -> None:
+    def __init__(
+        self,
+        *,
+        width: float = 1.0,
+        feature_width: float | None = None,
+        norm: str = "none",
+        taps: Sequence[str] = ("conv4_3",),
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
+        ends: dict[str, int] = {}  # convolution -> index of its last layer
+        sizes = dict.fromkeys(CONVOLUTIONS, width) | {"conv4_3": width if feature_width is None else feature_width}
         channels = 3
+        names = iter(CONVOLUTIONS)
         for item in _PLAN:
             if isinstance(item, str):
                 layers.append(nn.MaxPool2d(2))
                 continue
-            layers.extend(conv_block(channels, scaled(item, width), norm=norm))
-            channels = scaled(item, width)
+            name = next(names)
+            layers.extend(conv_block(channels, scaled(item, sizes[name]), norm=norm))
+            channels, ends[name] = scaled(item, sizes[name]), len(layers) - 1
+        for tap in taps:
+            if tap not in ends:
+                raise ValueError(f"tap {tap!r} is no convolution of the front-end: choose from {', '.join(ends)}")
         self.features = nn.Sequential(*layers)
         self.out_channels = channels
+        self._taps = tuple(ends[tap] for tap in taps)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.features(images)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        found = {}
+        for index, layer in enumerate(self.features):
+            images = layer(images)
+            if index in self._taps:
+                found[index] = images
+        return tuple(found[index] for index in self._taps)
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -67,15 +95,7 @@ def load_pretrained(backbone: VGG16Frontend, source: str | os.PathLike[str] | No
         raise CrowdlocError("pretrained VGG16 weights fit only width=1.0 and norm='none': change the preset or weights")
     wanted = backbone.state_dict()
     if source == "imagenet":
-        from torchvision.models import VGG16_Weights
-
-        try:
-            state = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=True)
-        except Exception as error:  # torchvision raises whatever its HTTP layer raises
-            raise CrowdlocError(
-                f"torchvision's VGG16 weights could not be downloaded ({error}): pass a safetensors file instead"
-            ) from error
-        label = "torchvision VGG16_Weights.IMAGENET1K_V1"
+        state, label = _imagenet(), "torchvision VGG16_Weights.IMAGENET1K_V1"
     else:
         from safetensors.torch import load_file
 
@@ -94,3 +114,26 @@ def load_pretrained(backbone: VGG16Frontend, source: str | os.PathLike[str] | No
         )
     backbone.load_state_dict({key: state[key].float() for key in wanted})
     return f"backbone: {label}"
+
+
+def _imagenet() -> dict[str, Tensor]:
+    """torchvision's weights, from its cache or downloaded by it.
+
+    The file's name holds the beginning of its SHA-256; torchvision checks it on download only, so what lies in the
+    cache is checked here, and nothing in it but tensors is unpickled.
+    """
+    from torchvision.models import VGG16_Weights
+
+    url = VGG16_Weights.IMAGENET1K_V1.url
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    if cached.is_file():
+        with cached.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if not found.startswith(cached.stem.rpartition("-")[2]):
+            raise CrowdlocError(f"{cached} is not torchvision's file (its SHA-256 is {found[:8]}…): delete it")
+    try:
+        return VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except Exception as error:  # torchvision raises whatever its HTTP layer or the unpickler raises
+        raise CrowdlocError(
+            f"torchvision's VGG16 weights could not be had ({error}): pass a safetensors file instead"
+        ) from error
