@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -97,15 +96,15 @@ def _report(o: argparse.Namespace) -> None:
 
 def _train(o: argparse.Namespace) -> None:
     from crowdloc.core import paths
-    from crowdloc.core.locking import locked
+    from crowdloc.core.locking import is_held_for_us, locked
     from crowdloc.results import runs
     from crowdloc.results.experiments import get_experiment
 
     experiment = get_experiment(o.id)
     out = o.out or paths.BUILD / "experiments" / experiment.id
+    lock = out / ".lock"
     # Further processes of the same training (`--devices`) are started by the first, which holds the lock.
-    first = "LOCAL_RANK" not in os.environ
-    with locked(out / ".lock", f"training of {experiment.id}") if first else nullcontext():
+    with nullcontext() if is_held_for_us(lock) else locked(lock, f"training of {experiment.id}"):
         print(runs.train(experiment, out=out, root=o.data_root, devices=o.devices or "auto"))
 
 

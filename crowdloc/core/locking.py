@@ -5,6 +5,7 @@ A lock is an advisory `flock`: the kernel drops it when its holder ends, also by
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import platform
@@ -18,6 +19,7 @@ from pathlib import Path
 from crowdloc.core.errors import CrowdlocError
 
 LEADER = "CROWDLOC_LEADER"  # environment variable of jobs: machine and process whose end they must not survive
+HOLDER = "CROWDLOC_LOCK_HOLDER"  # of what a lock's holder starts: process and path of the lock, separated by a space
 _POLL_SECONDS = 0.5
 
 
@@ -45,21 +47,32 @@ def locked(path: Path, what: str, *, patience: float = 3.0) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        outer = os.environ.get(HOLDER)
+        os.environ[HOLDER] = f"{os.getpid()} {os.path.realpath(path)}"
+        try:
+            yield
+        finally:
+            os.environ.pop(HOLDER)
+            if outer is not None:
+                os.environ[HOLDER] = outer
+            file.truncate(0)  # a child that lives on must not take the lock for held
 
 
-def _birth(pid: int) -> str | None:
-    """What tells a process from a later one with its number; None when it has ended (zombies have)."""
+def is_held_for_us(path: Path) -> bool:
+    """Whether a process that started this one, directly or not, holds the lock `path`, and started it while it did.
+
+    The environment must say so, the lock must name the same process, and that must be an ancestor of this one.
+    """
+    pid, _, held = os.environ.get(HOLDER, "").partition(" ")
+    if not pid.isdecimal() or held != os.path.realpath(path):
+        return False
     try:
-        os.kill(pid, 0)
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-    except PermissionError:
-        return ""
-    except ProcessLookupError:
-        return None
-    except FileNotFoundError:  # no /proc on this system, or the process ended between the two lines
-        return None if Path("/proc/self/stat").exists() else ""
-    return None if fields[0] in "ZX" else fields[19]
+        named = path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return False
+    import psutil
+
+    return named == pid and int(pid) in {parent.pid for parent in psutil.Process().parents()}
 
 
 def lead() -> None:
@@ -68,15 +81,17 @@ def lead() -> None:
 
 
 def follow_leader() -> None:
-    """In a job: end this process (kill -9) as soon as its leader on this machine has ended."""
+    """In a job: end this process (kill -9) as soon as its leader on this machine has ended (zombies have)."""
     node, _, pid = os.environ.get(LEADER, "").rpartition(" ")
-    if node != platform.node() or int(pid) == os.getpid():
+    if node != platform.node() or not pid.isdecimal() or int(pid) == os.getpid():
         return
-    birth = _birth(int(pid))
+    import psutil
 
     def watch() -> None:
-        while birth is not None and _birth(int(pid)) == birth:
-            time.sleep(_POLL_SECONDS)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            leader = psutil.Process(int(pid))  # knows it from a later process with the same number
+            while leader.is_running() and leader.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                time.sleep(_POLL_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True, name="follow-leader").start()
