@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from crowdloc.attention import ops, reference
 from crowdloc.attention.checks import check_count, neighborhood, seed_tensor, to_map, to_rows
@@ -118,7 +119,12 @@ def full_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """
     q, k, v = to_rows(query, key, value)
     k = k.flatten(1, 3)
-    out = F.scaled_dot_product_attention(q.flatten(1, 2), k, k if v is None else v.flatten(1, 3))
+    rows = (q.flatten(1, 2), k, k if v is None else v.flatten(1, 3))
+    if not torch.compiler.is_compiling() and ops.transformed(*rows):
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels know no forward mode
+            out = F.scaled_dot_product_attention(*rows)
+    else:
+        out = F.scaled_dot_product_attention(*rows)
     return to_map(out.view(q.shape), query)
 
 
@@ -155,7 +161,7 @@ def _attend(
     if chosen == "reference":
         out = reference.attend(q, k, v, seed_tensor(seed), where)
     else:
-        out = ops.neighbor_attention(q, k, v, seed_tensor(seed), chosen, *where)
+        out = ops.attend(q, k, v, seed_tensor(seed), chosen, *where)
     return to_map(out, query)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from crowdloc.attention.checks import check_boundary, check_gamma, to_map, to_rows
+from crowdloc.attention.ops import transformed
 
 TILE = 32  # queries are worked on in squares of this side, which bounds memory on large maps
 
@@ -43,6 +44,8 @@ def gaussian_limit_attention(
     """
     check_boundary(boundary)
     if isinstance(gamma, Tensor):
+        if torch._C._functorch.is_batchedtensor(gamma):
+            raise ValueError("gamma cannot be a dimension of vmap: its values are checked; loop over it")
         check_gamma(gamma.detach().reshape(-1).tolist())
         gammas = gamma.reshape(-1).to(query.device, torch.float64).clamp(min=1e-3)
     else:
@@ -53,7 +56,8 @@ def gaussian_limit_attention(
     v = k if values is None else values.to(wide)
     height, width = q.shape[1:3]
     masses = [tuple(log_mass(g, n, boundary).to(wide) for n in (height, width)) for g in gammas]
-    reach = _reach(q.detach(), k.detach(), gammas.detach())
+    # what depends on values cannot be asked inside a transform of torch.func: there nothing is cut off
+    reach = max(height, width) if transformed(q, k, v, gammas) else _reach(q.detach(), k.detach(), gammas.detach())
     bands = []
     for y in range(0, height, TILE):
         ys, near_y = slice(y, y + TILE), slice(max(y - reach, 0), y + TILE + reach)
