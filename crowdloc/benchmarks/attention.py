@@ -25,8 +25,9 @@ from crowdloc.attention import (
     random_attention,
 )
 from crowdloc.benchmarks.ceilings import copy_bandwidth, gather_call, matrix_rate
-from crowdloc.benchmarks.metering import Meter, metadata, quantiles
+from crowdloc.benchmarks.metering import Meter, quantiles
 from crowdloc.core.files import write_json
+from crowdloc.core.provenance import measurement
 
 GAMMA, POINTS = (3.0, 5.0, 10.0), 32
 
@@ -207,7 +208,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     backend, cases = options.backend, CASES[options.backend]
     meter = Meter("cuda" if backend == "triton" and on_gpu else "cpu")
-    result: dict[str, Any] = {"metadata": metadata(meter.device), "backend": backend, "quantiles": [0.2, 0.5, 0.8]}
+    result: dict[str, Any] = {"metadata": measurement(), "backend": backend, "quantiles": [0.2, 0.5, 0.8]}
     result["ratios"] = [row for case in cases for row in ratios(case, backend, meter, options.repeats)]
     result["sizes"] = [] if options.only_ratios else sweep(backend, meter, options.repeats, SIZES)
     result["ceilings"] = {} if options.only_ratios else ceilings(cases, backend, meter, options.repeats)

@@ -9,19 +9,18 @@ the median time of a step.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from crowdloc.core.files import read_json, write_json
 from crowdloc.core.paths import RESULTS
+from crowdloc.core.provenance import measurement
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.models.recipes import Preset
 from crowdloc.results.experiments import Experiment, all_experiments
@@ -144,13 +143,6 @@ def as_text(found: dict[str, Any]) -> str:
     return pd.DataFrame(rows).to_string(index=False)
 
 
-def metadata() -> dict[str, Any]:
-    """Where and with what this was measured, and how busy the machine was."""
-    from crowdloc.core.provenance import describe
-
-    return describe() | {"utc": datetime.now(UTC).isoformat(timespec="seconds"), "load": os.getloadavg()[0]}
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m crowdloc.benchmarks.loader", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results to this file")
@@ -158,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.repeats < 1:
         parser.error("--repeats must be at least 1")
-    facts = metadata()  # before this run makes the machine busy
+    facts = measurement()  # before this run makes the machine busy
     found = measure(options.repeats)
     print(as_text(found))
     if options.json:

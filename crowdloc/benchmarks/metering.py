@@ -1,20 +1,14 @@
-"""How long a call takes, how much memory, and on what machine."""
+"""How long a call takes and how much memory."""
 
 from __future__ import annotations
 
 import ctypes
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-
-from crowdloc.core import provenance as environment
 
 
 class Meter:
@@ -62,26 +56,3 @@ class Meter:
 def quantiles(times: list[float]) -> list[float]:
     """The 20, 50 and 80 % quantiles."""
     return torch.tensor(times, dtype=torch.float64).quantile(torch.tensor([0.2, 0.5, 0.8]).double()).tolist()
-
-
-def metadata(device: str = "cpu") -> dict[str, Any]:
-    """Where and with what this was measured."""
-    found = {
-        "utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": environment.commit(),
-        "device": environment.processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        **environment.versions(("torch", "numba", "numpy")),
-    }
-    if device == "cuda":
-        query = [
-            "nvidia-smi",
-            "--query-gpu=name,clocks.sm,clocks.mem,power.limit,driver_version",
-            "--format=csv,noheader",
-        ]
-        found |= {"gpu": torch.cuda.get_device_name()} | environment.versions(("triton",))
-        found |= {"clocks": subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip() or None}
-    return found

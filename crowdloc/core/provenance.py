@@ -1,15 +1,19 @@
-"""Where a result comes from: versions, hardware and the state of the code."""
+"""Where a result comes from: versions, hardware and the state of the code; one schema for every stored record of it."""
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.core.files import digest
 from crowdloc.core.paths import PACKAGE, ROOT
 
@@ -76,6 +80,97 @@ def describe() -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpu": torch.cuda.get_device_name() if cuda else None,
     }
+
+
+def measurement() -> dict[str, Any]:
+    """Provenance of a timing that begins now: `describe`, the time, how busy the machine is, a GPU's clocks."""
+    facts = describe()
+    facts |= {"utc": datetime.now(UTC).isoformat(timespec="seconds"), "load": os.getloadavg()[0]}
+    return facts | ({"clocks": _clocks()} if facts["gpu"] else {})
+
+
+def _clocks() -> str | None:
+    """What nvidia-smi says of the first GPU: name, clocks, power limit, driver."""
+    query = "--query-gpu=name,clocks.sm,clocks.mem,power.limit,driver_version"
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", query, "--format=csv,noheader"], capture_output=True, text=True, check=False, timeout=20
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.partition("\n")[0].strip() or None
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def _hexadecimal(pattern: str) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def _versions(value: object) -> bool:
+    return isinstance(value, dict) and len(value) > 0 and all(map(_text, (*value, *value.values())))
+
+
+def _time(value: object) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).utcoffset() is not None
+    except ValueError:
+        return False
+
+
+def _or_none(valid: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or valid(value)
+
+
+_Schema = dict[str, tuple[Callable[[object], bool], str]]  # field → (test, what it must be)
+_FACTS: _Schema = {
+    "crowdloc": (_text, "a version"),
+    "commit": (_or_none(_hexadecimal(r"[0-9a-f]{40}(\+changes)?")), "a git commit or null"),
+    "code": (_hexadecimal("[0-9a-f]{16}"), "a digest of 16 hexadecimal digits"),
+    "python": (_text, "a version"),
+    "packages": (_versions, "an object of versions"),
+    "system": (_text, "a text"),
+    "processor": (_text, "a text"),
+    "cores": (_or_none(_whole), "a whole number from 1 on, or null"),
+    "threads": (_whole, "a whole number from 1 on"),
+    "memory_gib": (_number, "a number"),
+    "gpu": (_or_none(_text), "a text or null"),
+}
+_MEASURED: _Schema = {"utc": (_time, "a time with its zone"), "load": (_number, "a number")}
+_CLOCKS: _Schema = {"clocks": (_or_none(_text), "a text or null")}
+
+
+def validate(record: object, name: str | os.PathLike[str] = "provenance", *, measured: bool = False) -> None:
+    """Check a stored record against the one schema: what `describe` gives or, if `measured`, what `measurement` gives.
+
+    Fields that the schema does not know may stand beside its own (a training adds its seconds).
+
+    Args:
+        record: the record as JSON values.
+        name: what the error calls it, such as its file.
+
+    Raises:
+        CrowdlocError: naming the first field that is missing or holds something else than it must.
+    """
+    remedy = "restore it from version control, or measure again"
+    if not isinstance(record, Mapping):
+        raise CrowdlocError(f"{name}: the provenance is no JSON object: {remedy}")
+    required = _FACTS | (_MEASURED if measured else {})
+    for field, (valid, kind) in (required | _MEASURED | _CLOCKS).items():
+        if field not in record and field in required:
+            raise CrowdlocError(f"{name}: the provenance has no field {field!r}: {remedy}")
+        if field in record and not valid(record[field]):
+            raise CrowdlocError(f"{name}: provenance field {field!r} is {record[field]!r}, not {kind}: {remedy}")
 
 
 def summary() -> str:

@@ -158,6 +158,7 @@ def where(stored: dict[str, Any] | None) -> str:
             "not measured: `python -m crowdloc.benchmarks.attention --json results/kernels/attention_gpu.json` on a GPU"
         )
     found = stored["metadata"]
-    versions = ", ".join(f"{name} {found[name]}" for name in ("torch", "triton", "numba") if name in found)
-    place = found.get("gpu") or f"{found['device']}, {found['threads']} threads"
+    packages = found.get("packages", found)  # older records name versions and processor in their own way
+    versions = ", ".join(f"{name} {packages[name]}" for name in ("torch", "triton", "numba") if name in packages)
+    place = found.get("gpu") or f"{found.get('processor') or found['device']}, {found['threads']} threads"
     return f"{place} · {versions} · commit {(found['commit'] or 'unknown')[:8]} · {found['utc'][:10]}"

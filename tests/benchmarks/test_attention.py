@@ -12,6 +12,7 @@ from crowdloc.attention import available_backends, sample_neighbors
 from crowdloc.benchmarks import attention as benchmark
 from crowdloc.benchmarks import ceilings
 from crowdloc.benchmarks.metering import Meter, quantiles
+from crowdloc.core.provenance import validate
 
 
 def test_checks_before_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +21,7 @@ def test_checks_before_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(benchmark, "SIZES", [(3, 4), (6, 7)])
     benchmark.main(["--backend", "numba", "--repeats", "1", "--json", str(tmp_path / "cpu.json")])
     stored = json.loads((tmp_path / "cpu.json").read_text())
-    assert {"commit", "device", "threads", "torch", "numba"} <= set(stored["metadata"])
+    validate(stored["metadata"], measured=True)
     assert [row["pass"] for row in stored["ratios"]] == ["forward", "forward+backward"] * 2
     assert all(row["error"] < 1e-5 and len(row["ms"]["numba"]) == 3 for row in stored["ratios"])
     assert {row["method"] for row in stored["sizes"]} == {

@@ -12,6 +12,7 @@ import torch
 from helpers import disc_video
 
 from crowdloc.benchmarks import loader as benchmark
+from crowdloc.core.provenance import validate
 from crowdloc.datasets.synthcrowd import DOMAINS
 from crowdloc.models.recipes import get_preset
 from crowdloc.training.batches import TrainingBatches
@@ -23,7 +24,7 @@ def test_the_whole_benchmark_on_two_scenes(tmp_path: Path, monkeypatch, capsys: 
     benchmark.main(["--json", str(tmp_path / "loader.json"), "--repeats", "1"])
     found = json.loads((tmp_path / "loader.json").read_text())
     assert found["generation"]["frames"] == 16 and found["generation"]["frames_per_second"] > 0
-    assert {"commit", "processor", "packages", "utc", "load", "threads"} <= found["metadata"].keys()
+    validate(found["metadata"], measured=True)
     assert {row["model"]: row["frames_of_a_clip"] for row in found["rows"]}.items() >= {
         "raznet": 1,
         "gnanet": 3,

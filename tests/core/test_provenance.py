@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import math
 import platform
 import re
 import subprocess
@@ -16,7 +17,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from crowdloc.core import provenance as environment
-from crowdloc.core.paths import ROOT
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.files import read_json
+from crowdloc.core.paths import RESULTS, ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIRED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
@@ -115,3 +118,72 @@ def test_commit_marks_changes(tmp_path):
     assert environment.commit(tmp_path) == clean
     (tmp_path / "crowdloc" / "a.py").write_text("2")
     assert environment.commit(tmp_path) == clean + "+changes"
+
+
+def test_what_is_described_and_measured_is_valid():
+    facts = json.loads(json.dumps(environment.describe()))
+    environment.validate(facts)
+    environment.validate(facts | {"training_seconds": 1.5})
+    with pytest.raises(CrowdlocError, match="a.json: the provenance has no field 'utc': "):
+        environment.validate(facts, "a.json", measured=True)
+    measured = json.loads(json.dumps(environment.measurement()))
+    environment.validate(measured, measured=True)
+    assert measured.keys() - facts.keys() == {"utc", "load"} | ({"clocks"} if facts["gpu"] else set())
+    assert {name: measured[name] for name in facts} == facts
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("run.json")), ids=lambda p: "/".join(p.parts[-4:-1]))
+def test_stored_provenance_is_valid(path):
+    environment.validate(read_json(path), path)
+
+
+@pytest.mark.parametrize("field", environment.describe())
+def test_a_missing_field_is_named(field):
+    facts = environment.describe()
+    del facts[field]
+    with pytest.raises(CrowdlocError, match=f"^x.json: the provenance has no field '{field}': ") as caught:
+        environment.validate(facts, "x.json")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("crowdloc", 1),
+        ("crowdloc", ""),
+        ("commit", "main"),
+        ("commit", "0" * 40 + "+more"),
+        ("code", "0" * 15),
+        ("code", None),
+        ("python", None),
+        ("packages", ["torch"]),
+        ("packages", {}),
+        ("packages", {"torch": 2}),
+        ("system", None),
+        ("processor", 7),
+        ("cores", 2.0),
+        ("cores", True),
+        ("threads", 0),
+        ("threads", None),
+        ("threads", "2"),
+        ("memory_gib", math.nan),
+        ("memory_gib", math.inf),
+        ("memory_gib", -1),
+        ("memory_gib", True),
+        ("gpu", False),
+        ("utc", "yesterday"),
+        ("utc", "2026-01-01T00:00:00"),
+        ("utc", 0),
+        ("load", None),
+        ("clocks", 1980),
+    ],
+)
+def test_a_field_of_a_wrong_type_is_named(field, value):
+    with pytest.raises(CrowdlocError, match=f"^x.json: provenance field '{field}' is .*, not a.*: restore it"):
+        environment.validate(environment.describe() | {field: value}, "x.json")
+
+
+@pytest.mark.parametrize("record", [None, [], "text", 1])
+def test_a_record_must_be_an_object(record):
+    with pytest.raises(CrowdlocError, match="no JSON object"):
+        environment.validate(record)

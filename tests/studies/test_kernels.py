@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from crowdloc.attention import reference
+from crowdloc.core.provenance import measurement
 from crowdloc.studies import kernels
 
 STORED = {
@@ -44,9 +45,15 @@ def test_every_stored_benchmark_was_right_before_it_was_timed(device):
         assert kernels.where(None).startswith("not measured")
         return
     assert all(row["error"] < 1e-5 for row in stored["ratios"]) or stored["backend"] == "triton"
-    assert {"device", "torch", "commit", "utc", "threads", "load"} <= set(stored["metadata"])
+    assert {"commit", "utc", "threads", "load"} <= set(stored["metadata"])
     assert all(bool(row["left_out"]) != ("ms" in row) for row in stored["sizes"])
-    assert stored["metadata"]["torch"] in kernels.where(stored)
+    assert stored["metadata"].get("packages", stored["metadata"])["torch"] in kernels.where(stored)
+
+
+def test_where_names_machine_and_versions_of_a_new_measurement():
+    facts = measurement() | {"gpu": None}
+    line = kernels.where({"metadata": facts})
+    assert f"{facts['processor']}, {facts['threads']} threads · torch {facts['packages']['torch']}" in line
 
 
 def test_agreement_sees_a_wrong_backend(monkeypatch):
