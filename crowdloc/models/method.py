@@ -6,16 +6,14 @@ frames into a prediction. Training, inference, evidence and tables know no more 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import ClipDataset
 
 Maps = tuple[Tensor, ...]  # what a frame is encoded into, e.g. one map for each stride
@@ -36,7 +34,8 @@ class Sample(NamedTuple):
     size: tuple[int, int]  # h, w of the crop in pixels
 
 
-class Prediction(NamedTuple):
+@dataclass(frozen=True)
+class Prediction:
     """What a method says of one image, in its pixels.
 
     `points` (n, 2) and `scores` (n,) in falling order of the scores; `count` where the method counts without locating.
@@ -88,41 +87,3 @@ class Method(nn.Module):
             raise ValueError("a sample holds either images or maps")
         shape = sample.images.shape[:2]
         return tuple(maps.unflatten(0, shape) for maps in self.encode(sample.images.flatten(0, 1)))
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the registry.
-
-    Args:
-        target: the class, or "module:Class" with the module below `crowdloc.models`, imported when asked for.
-        label: name in tables and pictures.
-        rows: table -> row of the paper -> variant of this method that stands for it ("" is the method as it is).
-        variants: short name -> options of the constructor.
-        start: the method whose trained backbone (and head) this one begins with where a preset trains in two stages;
-            None: it always trains from scratch.
-        colour: in all pictures; by default the next one of the palette.
-    """
-
-    target: str | type[Method]
-    label: str
-    rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    colour: str | None = None
-    start: str | None = None
-
-    def load(self) -> type[Method]:
-        """The class."""
-        if not isinstance(self.target, str):
-            return self.target
-        module, _, name = self.target.partition(":")
-        return getattr(import_module(f"crowdloc.models.{module}"), name)
-
-    def options(self, variant: str) -> dict[str, Any]:
-        """Options of a variant; "" has none."""
-        if not variant:
-            return {}
-        if variant not in self.variants:
-            known = ", ".join(self.variants) or "none"
-            raise CrowdlocError(f"{self.label} has no variant {variant!r}: choose one of {known}")
-        return dict(self.variants[variant])

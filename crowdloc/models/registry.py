@@ -4,10 +4,54 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.models.method import Entry, Method
+
+if TYPE_CHECKING:  # lists of experiments and methods need no torch
+    from crowdloc.models.method import Method
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the registry.
+
+    Args:
+        target: the class, or "module:Class" with the module below `crowdloc.models`, imported when asked for.
+        label: name in tables and pictures.
+        rows: table -> row of the paper -> variant of this method that stands for it ("" is the method as it is).
+        variants: short name -> options of the constructor.
+        start: the method whose trained backbone (and head) this one begins with where a preset trains in two stages;
+            None: it always trains from scratch.
+        colour: in all pictures; by default the next one of the palette.
+    """
+
+    target: str | type[Method]
+    label: str
+    rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    colour: str | None = None
+    start: str | None = None
+
+    def load(self) -> type[Method]:
+        """The class."""
+        if not isinstance(self.target, str):
+            return self.target
+        module, _, name = self.target.partition(":")
+        return getattr(import_module(f"crowdloc.models.{module}"), name)
+
+    def options(self, variant: str) -> dict[str, Any]:
+        """Options of a variant; "" has none."""
+        if not variant:
+            return {}
+        if variant not in self.variants:
+            known = ", ".join(self.variants) or "none"
+            raise CrowdlocError(f"{self.label} has no variant {variant!r}: choose one of {known}")
+        return dict(self.variants[variant])
+
 
 METHODS: dict[str, Entry] = {
     "raznet": Entry(
@@ -71,7 +115,7 @@ def _options(made: type) -> set[str] | None:
     for cls in made.__mro__:
         if "__init__" not in vars(cls):
             continue
-        kinds = inspect.signature(cls.__init__).parameters.values()
+        kinds = inspect.signature(vars(cls)["__init__"]).parameters.values()
         found |= {p.name for p in kinds if p.kind is p.KEYWORD_ONLY}
         if not any(p.kind is p.VAR_KEYWORD for p in kinds):
             return found

@@ -17,7 +17,6 @@ from typing import Any
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets import load
 from crowdloc.datasets.base import ClipDataset
-from crowdloc.models.decoding import SCORE_FLOOR
 from crowdloc.models.recipes import PRESETS, Recipe, get_preset
 from crowdloc.models.registry import METHODS, get_entry
 
@@ -30,7 +29,7 @@ class Source:
     """A data set as experiments use it."""
 
     dataset: str  # name for datasets.load
-    options: Mapping[str, Any] = _NOTHING
+    options: Mapping[str, Any] = field(default_factory=dict)
     generated: bool = False  # points may be stored; for real data only matches
 
 
@@ -50,9 +49,9 @@ class Chosen:
     """
 
     recipe: Mapping[str, Any]  # fields of `Recipe`, of a training from scratch
-    rates: Mapping[str, float] = _NOTHING  # learning rate by method; "" is any other
+    rates: Mapping[str, float] = field(default_factory=dict)  # learning rate by method; "" is any other
     second: Mapping[str, Any] | None = None  # fields of `Recipe` that differ in the second stage
-    second_rates: Mapping[str, float] = _NOTHING
+    second_rates: Mapping[str, float] = field(default_factory=dict)
 
 
 CHOSEN = {
@@ -164,6 +163,8 @@ class Experiment:
 
     def describe(self) -> dict[str, Any]:
         """The content of `experiment.json`: all that determines the run."""
+        from crowdloc.models.decoding import SCORE_FLOOR  # heavier than all that lists need
+
         facts = {"options": self.options, "recipe": asdict(self.recipe), "start": self.start.id if self.start else None}
         return {"id": self.id, **asdict(self), **facts, "score_floor": SCORE_FLOOR}
 
