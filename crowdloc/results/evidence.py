@@ -1,13 +1,13 @@
 """What is kept of an evaluation so that every metric can be computed again, and the metrics themselves.
 
-Generated data: `predictions.parquet` holds points, scores and the heads. Real data must not be passed on, so
-`matches.parquet` holds, per detection, the image, the rank, the score and one match flag per σ and threshold, and
-`images.csv` the number of heads per image: AP and AR follow from the flags exactly.
+Generated data: points and scores of the detections, the heads once per split. Real data must not be passed on, so only
+scores and match flags are kept: AP and AR follow from them exactly. Methods that count without locating: the counts.
+`formats` describes the files. Predictions are rounded to what the files can hold before anything is measured: what is
+stored is what was measured.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,13 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.core.files import atomic_write
+from crowdloc.core.files import digest
 from crowdloc.datasets.base import ClipDataset
-from crowdloc.metrics import SIGMAS, THRESHOLDS, counting_errors, match_images, scores_from_matches
-from crowdloc.models.decoding import Detections
+from crowdloc.metrics import SIGMAS, counting_errors, match_images, scores_from_matches, sigma_scale
+from crowdloc.models.method import Prediction
+from crowdloc.results import formats
+from crowdloc.results.experiments import Experiment
+from crowdloc.results.formats import LEVELS, UNIT, Counted, Located, Matched, Truth, same_images
 
-PREDICTIONS, MATCHES, IMAGES = "predictions.parquet", "matches.parquet", "images.csv"
-_FLAGS = [f"sigma{sigma}_t{round(100 * t)}" for sigma in SIGMAS for t in THRESHOLDS]
+PREDICTIONS, MATCHES, COUNTS = "predictions.parquet", "matches.parquet", "counts.csv"
+TRUTH = "truth"
 _COUNTING_GRID = np.arange(5, 96) / 100
 
 
@@ -51,7 +54,10 @@ class Evidence:
         return np.array([(scores >= threshold).sum() for scores in self.scores])
 
     def metrics(self, counting_threshold: float) -> dict[str, Any]:
-        """Everything that a table needs; F1 at σ 20 and similarity .5 among the detections that are counted."""
+        """Everything that a table needs; F1 at σ 20 and similarity .5 among the detections that are counted.
+
+        Ratios to the number of heads are NaN where there is no head.
+        """
         counts = self.counts(counting_threshold)
         row, column = SIGMAS.index(20), 0
         hits = sum(
@@ -62,14 +68,14 @@ class Evidence:
         return {
             "images": len(self.images),
             "heads": heads,
-            "detections_per_head": sum(map(len, self.scores)) / heads,
+            "detections_per_head": sum(map(len, self.scores)) / (heads or float("nan")),
             "localization": self.localization,
             "counting_threshold": counting_threshold,
             "counting": counting_errors(counts, self.heads),
             "f1": {
                 "precision": hits / detected if detected else 0.0,
-                "recall": hits / heads,
-                "F1": 2 * hits / (detected + heads),
+                "recall": hits / (heads or float("nan")),
+                "F1": 2 * hits / ((detected + heads) or float("nan")),
             },
         }
 
@@ -79,120 +85,174 @@ class Evidence:
         return float(_COUNTING_GRID[len(errors) - 1 - int(np.argmin(errors[::-1]))])
 
 
-def match(detections: Sequence[Detections], dataset: ClipDataset, *, scale: float) -> Evidence:
-    """Match detections with the heads of their images; `scale` as in `metrics.localization_scores`."""
+@dataclass(frozen=True)
+class CountEvidence:
+    """Counts (n,) that a method gives without locating, and the number of heads of every image."""
+
+    images: list[str]
+    scenes: list[str]
+    heads: NDArray[np.int64]
+    counts: NDArray[np.float64]
+
+    def metrics(self) -> dict[str, Any]:
+        """What tables of counts need."""
+        return {
+            "images": len(self.images),
+            "heads": int(self.heads.sum()),
+            "counting": counting_errors(self.counts, self.heads),
+        }
+
+
+def metrics(located: Evidence | None, counted: CountEvidence | None, threshold: float | None) -> dict[str, Any]:
+    """Metrics of a result by what its method yields; where it gives both, its own counts are what is counted.
+
+    Raises:
+        CrowdlocError: there is no evidence, or points without a counting threshold.
+    """
+    if located is None and counted is None:
+        raise CrowdlocError("there is no evidence: evaluate first")
+    if located is None:
+        return counted.metrics() if counted is not None else {}
+    if threshold is None:
+        raise CrowdlocError("the counting threshold is missing: train again, it is chosen on validation images")
+    found = located.metrics(threshold)
+    return found if counted is None else found | {"counting": counted.metrics()["counting"]}
+
+
+def quantise(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Predictions as evidence can hold them: points to 1/64 px, scores to 1/65535 and in falling order; counts stay.
+
+    Raises:
+        CrowdlocError: a value is not finite, or a score lies outside [0, 1].
+    """
+    return [_quantised(prediction, index) for index, prediction in enumerate(predictions)]
+
+
+def _quantised(prediction: Prediction, index: int) -> Prediction:
+    points, scores, count = prediction.points, prediction.scores, prediction.count
+    if count is not None and not np.isfinite(count):
+        raise CrowdlocError(f"the count of image {index} is {count}: the network diverged, lower its learning rate")
+    if points is None or scores is None:
+        return prediction
+    if not (np.isfinite(points).all() and np.abs(points).max(initial=0) < 2**31 / UNIT):
+        raise CrowdlocError(f"points of image {index} are not finite: the network diverged, lower its learning rate")
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise CrowdlocError(f"scores of image {index} lie outside [0, 1]: let the method's decode map them there")
+    levels = np.round(scores * LEVELS)
+    falling = np.argsort(-levels, kind="stable")
+    return Prediction(np.round(points[falling] * UNIT) / UNIT, levels[falling] / LEVELS, count)
+
+
+def measure(predictions: Sequence[Prediction], dataset: ClipDataset, *, scale: float) -> Evidence | CountEvidence:
+    """Predictions of all frames of `dataset` against their heads: matches where there are points, else counts.
+
+    Args:
+        scale: as in `metrics.localization_scores`.
+    """
+    predictions = quantise(predictions)
+    truth = _truth(dataset)
+    if _locates(predictions):
+        return _matched(truth, _located(truth.images, predictions), scale)
+    return CountEvidence(*_counted(truth, predictions))
+
+
+def _truth(dataset: ClipDataset) -> Truth:
     frames = dataset.frames
-    order, flags = match_images(list(detections), [frame.points for frame in frames], SIGMAS, scale=scale)
-    return Evidence(
-        images=[frame.id for frame in frames],
-        scenes=[frame.scene for frame in frames],
-        heads=np.array([len(frame.points) for frame in frames]),
-        scores=[d.scores[by_score] for d, by_score in zip(detections, order, strict=True)],
-        flags=flags,
-    )
+    return Truth([f.id for f in frames], [f.scene for f in frames], [f.points for f in frames])
 
 
-def _save(path: Path, columns: dict[str, Any]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with atomic_write(path) as temporary:
-        pq.write_table(pa.table(columns), temporary, compression="zstd", compression_level=19)
+def _locates(predictions: Sequence[Prediction]) -> bool:
+    return all(p.points is not None for p in predictions)
 
 
-def _load(path: Path) -> dict[str, NDArray[Any]]:
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except Exception as error:
-        raise CrowdlocError(
-            f"{path} cannot be read ({type(error).__name__}): restore it from version control"
-        ) from error
-    return {name: table[name].to_numpy() for name in table.column_names}
+def _located(images: list[str], predictions: Sequence[Prediction]) -> Located:
+    pairs = [(p.points, p.scores) for p in predictions if p.points is not None and p.scores is not None]
+    return Located(images, [points for points, _ in pairs], [scores for _, scores in pairs])
 
 
-def write_predictions(folder: Path, detections: Sequence[Detections], dataset: ClipDataset) -> None:
-    """Evidence for generated data: one row per detection and per head (score NaN), coordinates to 1/64 pixel."""
-    rows: list[tuple[str, str, NDArray[np.float64], NDArray[np.float64]]] = []
-    for frame, (points, scores) in zip(dataset.frames, detections, strict=True):
-        rows.append((frame.id, frame.scene, np.round(points * 64) / 64, scores))
-        rows.append((frame.id, frame.scene, frame.points, np.full(len(frame.points), np.nan)))
-    xy = np.concatenate([points for _, _, points, _ in rows]).astype(np.float32)
-    sizes = [len(points) for _, _, points, _ in rows]
-    columns = {
-        "image": np.repeat([image for image, *_ in rows], sizes),
-        "x": xy[:, 0],
-        "y": xy[:, 1],
-        "score": np.concatenate([scores for *_, scores in rows]).astype(np.float32),
-    }
-    _save(folder / PREDICTIONS, columns)
-    _write_images(folder, [(f.id, f.scene, len(f.points)) for f in dataset.frames])
+def _matched(truth: Truth, found: Located, scale: float) -> Evidence:
+    pairs = list(zip(found.points, found.scores, strict=True))
+    order, flags = match_images(pairs, truth.points, SIGMAS, scale=scale)
+    scores = [s[by_score] for s, by_score in zip(found.scores, order, strict=True)]
+    return Evidence(truth.images, truth.scenes, _heads(truth), scores, flags)
 
 
-def read_predictions(folder: Path) -> dict[str, tuple[Detections, NDArray[np.float64]]]:
-    """Per image its detections and its heads (m, 2)."""
-    columns = _load(folder / PREDICTIONS)
-    points = np.stack([columns["x"], columns["y"]], axis=1).astype(np.float64)
-    scores = columns["score"].astype(np.float64)
-    names, first = np.unique(columns["image"].astype(str), return_index=True)
-    parts = dict(zip(names[np.argsort(first)], np.split(np.arange(len(points)), np.sort(first)[1:]), strict=True))
-    result = {}
-    for image, _, _ in _read_images(folder):
-        rows = parts.get(image, np.zeros(0, dtype=np.int64))
-        head = np.isnan(scores[rows])
-        result[image] = Detections(points[rows[~head]], scores[rows[~head]]), points[rows[head]]
-    return result
+def _heads(truth: Truth) -> NDArray[np.int64]:
+    return np.array([len(points) for points in truth.points], dtype=np.int64)
 
 
-def write_matches(folder: Path, evidence: Evidence) -> None:
-    """Evidence for real data: no coordinates, only ranks, scores and match flags."""
-    sizes = [len(scores) for scores in evidence.scores]
-    flags = np.concatenate([f.reshape(len(_FLAGS), -1) for f in evidence.flags], axis=1)
-    columns: dict[str, Any] = {
-        "image": np.repeat(evidence.images, sizes),
-        "rank": np.concatenate([np.arange(n, dtype=np.int32) for n in sizes]),
-        "score": np.concatenate(evidence.scores),
-    }
-    _save(folder / MATCHES, columns | dict(zip(_FLAGS, flags, strict=True)))
-    _write_images(folder, list(zip(evidence.images, evidence.scenes, evidence.heads.tolist(), strict=True)))
+def _counted(truth: Truth, predictions: Sequence[Prediction]) -> Counted:
+    counts = [p.count for p in predictions]
+    if None in counts:
+        raise CrowdlocError(f"image {counts.index(None)} has neither points nor a count: see the method's `yields`")
+    return Counted(truth.images, truth.scenes, _heads(truth), np.array(counts, dtype=np.float64))
 
 
-def read_evidence(folder: Path, *, scale: float) -> Evidence:
-    """The evidence stored in a result's folder, whichever of the two kinds it is."""
-    images = _read_images(folder)
-    names, scenes = [image for image, _, _ in images], [scene for _, scene, _ in images]
-    heads = np.array([number for _, _, number in images])
+def write_evidence(
+    folder: Path, experiment: Experiment, predictions: Sequence[Prediction], dataset: ClipDataset
+) -> None:
+    """Write what the predictions hold, points, counts or both, into a folder `…/<id>`; heads that may, to `…/truth`."""
+    predictions = quantise(predictions)
+    truth = _truth(dataset)
+    for path in evidence_files(folder):
+        path.unlink()
+    if _locates(predictions):
+        found = _located(truth.images, predictions)
+        if experiment.source.generated:
+            formats.write_truth(truth_file(folder), truth)
+            formats.write_predictions(folder / PREDICTIONS, found)
+        else:
+            matched = _matched(truth, found, sigma_scale(experiment.group))
+            content = Matched(matched.images, matched.scenes, matched.heads, matched.scores, matched.flags)
+            formats.write_matches(folder / MATCHES, content)
+    if not _locates(predictions) or any(p.count is not None for p in predictions):
+        formats.write_counts(folder / COUNTS, _counted(truth, predictions))
+
+
+def read_evidence(folder: Path, experiment: Experiment) -> tuple[Evidence | None, CountEvidence | None]:
+    """The evidence in the folder `…/<id>` of a result: matches, counts, or both; what it does not hold is None.
+
+    Raises:
+        CrowdlocError: there is none, a file is damaged or holds impossible values, or files disagree about the images.
+    """
+    located = counted = None
     if (folder / PREDICTIONS).exists():
-        found = read_predictions(folder)
-        order, flags = match_images([found[n][0] for n in names], [found[n][1] for n in names], SIGMAS, scale=scale)
-        if [len(found[n][1]) for n in names] != heads.tolist():
-            raise CrowdlocError(f"{folder / PREDICTIONS} and {IMAGES} disagree about the heads: restore both")
-        scores = [found[n][0].scores[by_score] for n, by_score in zip(names, order, strict=True)]
-        return Evidence(names, scenes, heads, scores, flags)
-    columns = _load(folder / MATCHES)
-    rows = {name: np.flatnonzero(columns["image"].astype(str) == name) for name in names}
-    all_flags = np.stack([columns[name] for name in _FLAGS]).reshape(len(SIGMAS), len(THRESHOLDS), -1)
-    return Evidence(
-        names,
-        scenes,
-        heads,
-        [columns["score"][rows[n]] for n in names],
-        [all_flags[..., rows[n]] for n in names],
-    )
+        found, truth = formats.read_predictions(folder / PREDICTIONS), formats.read_truth(truth_file(folder))
+        same_images(folder / PREDICTIONS, found.images, truth.images)
+        located = _matched(truth, found, sigma_scale(experiment.group))
+    elif (folder / MATCHES).exists():
+        located = Evidence(*formats.read_matches(folder / MATCHES))
+    if (folder / COUNTS).exists():
+        counted = CountEvidence(*formats.read_counts(folder / COUNTS))
+    if located is None and counted is None:
+        raise CrowdlocError(f"{folder} holds no evidence: restore it from version control, or evaluate")
+    if located is not None and counted is not None:
+        same_images(folder / COUNTS, counted.images, located.images)
+        if counted.heads.tolist() != located.heads.tolist():
+            raise CrowdlocError(f"{folder / COUNTS}: its heads are not those of the points: restore both")
+    return located, counted
 
 
-def _write_images(folder: Path, rows: Sequence[tuple[str, str, int]]) -> None:
-    with atomic_write(folder / IMAGES) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "scene", "heads"])
-        writer.writerows(rows)
+def evidence_files(folder: Path) -> list[Path]:
+    """The files of the evidence of a result that exist, without the truth."""
+    return [folder / name for name in (PREDICTIONS, MATCHES, COUNTS) if (folder / name).is_file()]
 
 
-def _read_images(folder: Path) -> list[tuple[str, str, int]]:
-    path = folder / IMAGES
-    try:
-        with open(path, newline="") as file:
-            return [(row["image"], row["scene"], int(row["heads"])) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise CrowdlocError(f"{path} cannot be read ({error}): restore it from version control") from error
+def truth_file(folder: Path) -> Path:
+    """Where the heads are that the predictions in a result's folder `…/<group>/<method>/seed<n>` belong to."""
+    return folder.parents[2] / TRUTH / f"{folder.parents[1].name}-test.parquet"
+
+
+def evidence_digest(folder: Path) -> str:
+    """Hash of a result's evidence, with the truth where it is needed."""
+    files = evidence_files(folder)
+    if any(path.name == PREDICTIONS for path in files):
+        files.append(truth_file(folder))
+    return digest(*files)
+
+
+def stored_images(folder: Path, experiment: Experiment) -> list[str]:
+    """Names of the images that the evidence of a result is about."""
+    located, counted = read_evidence(folder, experiment)
+    evidence = located or counted
+    return evidence.images if evidence is not None else []
