@@ -31,12 +31,13 @@ from crowdloc.models import Maps, Method, normalise
 
 _MAPS, _SUMS, _INDEX = "maps.f16", "checksums.u32", "index.json"
 _DAY = 24 * 3600.0
+_Shape = tuple[int, ...]  # C, H, W
 
 
 class Kept:
     """Kept maps of all frames of a data set: `read` and `size` by `ClipDataset.key`."""
 
-    def __init__(self, folder: Path, shapes: Sequence[Sequence[tuple[int, int, int]]], sizes: Sequence[tuple[int, int]]):
+    def __init__(self, folder: Path, shapes: Sequence[Sequence[_Shape]], sizes: Sequence[tuple[int, int]]) -> None:
         self.folder = folder
         self._shapes, self._sizes = shapes, sizes
         lengths = [sum(int(np.prod(shape)) for shape in frame) for frame in shapes]
@@ -102,7 +103,13 @@ def _checksum(part: NDArray[np.float16]) -> int:
 
 
 def keep_maps(
-    method: Method, dataset: ClipDataset, *, weights: Path, mirrored: bool, progress: bool = True, where: Path | None = None
+    method: Method,
+    dataset: ClipDataset,
+    *,
+    weights: Path,
+    mirrored: bool,
+    progress: bool = True,
+    where: Path | None = None,
 ) -> Kept:
     """The maps that a method's frozen backbone makes of every frame of a data set, made where they are missing.
 
@@ -117,14 +124,15 @@ def keep_maps(
     """
     dataset = dataset.whole()  # so that indices are keys
     frames = dataset.frames
-    sizes = [image_size(frame.path)[::-1] for frame in frames]
+    sizes = [(height, width) for width, height in (image_size(frame.path) for frame in frames)]
     shapes = {size: _shapes(method, size) for size in set(sizes)}
     identity = {
         "weights": digest(weights),
         "code": digest(PACKAGE / "models" / "parts", PACKAGE / "datasets" / "images.py"),
-        "taps": str(method.encode.__func__.__qualname__) + str(getattr(method, "taps", "")),  # type: ignore[attr-defined]
+        "encoder": str(getattr(method, "backbone", type(method).__name__)),
+        "shapes": shapes[sizes[0]],
         "data": dataset.name,
-        "frames": _hash([[frame.id, *size, frame.path.stat().st_size] for frame, size in zip(frames, sizes, strict=True)]),
+        "frames": _hash([[f.id, *size, f.path.stat().st_size] for f, size in zip(frames, sizes, strict=True)]),
     }
     folder = (where or BUILD / "maps") / f"{dataset.name}-{_hash(identity)}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,13 +160,13 @@ def _maps(method: Method, dataset: ClipDataset, place: int) -> Maps:
         return tuple(stage[0] for stage in method.eval().encode(normalise(torch.from_numpy(image))[None]))
 
 
-def _shapes(method: Method, size: tuple[int, int]) -> list[tuple[int, int, int]]:
+def _shapes(method: Method, size: tuple[int, int]) -> list[_Shape]:
     """Shapes (C, H, W) of a frame's maps, from a run without data."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         found = method.eval().encode(torch.empty(1, 3, *size))
-    return [tuple(stage.shape[1:]) for stage in found]  # type: ignore[misc]
+    return [tuple(stage.shape[1:]) for stage in found]
 
 
 def _hash(content: Any) -> str:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from crowdloc.attention import GaussianNeighborAttention, module_seed
 from crowdloc.models.localizer import Localizer
-from crowdloc.models.raznet import centred
 from crowdloc.models.parts.layers import conv_block
+from crowdloc.models.raznet import centred
 
 FUSIONS = ("sum", "gated", "concat")
 
@@ -106,13 +106,13 @@ class GNANet(Localizer):
 
     def scene_context(self, features: Tensor, step: int | None = None) -> Tensor:
         """Scene modelling (§IV-B2): (B, T, C, H, W) -> M (B, C, H, W)."""
-        scene = self.combine(features.flatten(1, 2))
+        scene = self.combine(features.flatten(1, 2)).float()  # attention is computed in float32 under autocast too
         attended = self.scene_gna(scene, scene, scene, seed=self._seed("scene", step))
         return self.context(torch.cat([attended, scene], dim=1))
 
     def aggregate(self, features: Tensor, step: int | None) -> Tensor:
         """Context cross-attention (§IV-B3): query M; keys and values are the keyframe's or all frames' features."""
-        context = self.scene_context(features, step)
+        context, features = self.scene_context(features, step).float(), features.float()
         if self.fusion is None:
             return context
         keyframe = features[:, self.keyframe]
@@ -159,6 +159,6 @@ class SGNANet(Localizer):
         self.fusion = Fusion(self.channels, 1, kind=fusion)
 
     def aggregate(self, features: Tensor, step: int | None) -> Tensor:
-        image = features[:, 0]
+        image = features[:, 0].float()
         attended = self.gna(image, image, image, seed=module_seed(self.run_seed, "image", step))
         return self.fusion(image, [attended])

@@ -78,7 +78,8 @@ class Localizer(Method):
         logits = self.localize(self.features(sample)[0], step=step)[..., :height, :width]
         heads = [frames[self.keyframe].numpy() for frames in sample.points]
         target = torch.from_numpy(np.stack([cross_target(points, height, width) for points in heads]))
-        return {"localization": localization_loss(logits, target.to(logits.device), positive_weight=self.positive_weight)}
+        target = target.to(logits.device)
+        return {"localization": localization_loss(logits.float(), target, positive_weight=self.positive_weight)}
 
     def probability(self, window: Sequence[Maps], size: tuple[int, int]) -> NDArray[np.float32]:
         """Localization map (h, w) of the keyframe of a window of encoded frames, values in [0, 1]."""

@@ -81,8 +81,16 @@ def train(
     started = time.monotonic()
     about = experiment.describe()
     model = train_model(
-        model, training, recipe, seed=experiment.seed, out=folder, about=about, maps=maps, progress=progress, devices=devices
-    )  # fmt: skip
+        model,
+        training,
+        recipe,
+        seed=experiment.seed,
+        out=folder,
+        about=about,
+        maps=maps,
+        progress=progress,
+        devices=devices,
+    )
     if not is_main_process():
         return folder
     seconds = time.monotonic() - started

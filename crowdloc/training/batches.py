@@ -177,7 +177,8 @@ def _mirrored(points: NDArray[np.float64], window: _Window) -> NDArray[np.float6
 
 
 def _inside(points: NDArray[np.float64], window: _Window) -> NDArray[np.bool_]:
-    return ((points >= -0.5) & (points < (window.width - 0.5, window.height - 0.5))).all(axis=1)
+    inside = (points >= -0.5) & (points < (window.width - 0.5, window.height - 0.5))  # (n, 2)
+    return np.logical_and(inside[:, 0], inside[:, 1])
 
 
 def _cut(maps: Tensor, window: _Window, scale: int) -> Tensor:

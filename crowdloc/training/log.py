@@ -33,7 +33,8 @@ class Log:
             self._open([*_FIRST, *(terms if len(terms) > 1 else []), *_LAST])
         assert self._writer is not None
         row = {name: f"{value:.6g}" for name, value in numbers.items()}
-        self._writer.writerow({"step": step, **row, "learning_rate": f"{rate:.6g}", "seconds": f"{self._seconds + seconds:.2f}"})
+        row |= {"learning_rate": f"{rate:.6g}", "seconds": f"{self._seconds + seconds:.2f}"}
+        self._writer.writerow({"step": step, **row})
 
     def flush(self) -> None:
         if self._writer is not None:

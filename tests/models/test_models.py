@@ -1,9 +1,12 @@
+import pathlib
+from types import SimpleNamespace
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.models import build_model, initialise, load_pretrained, normalise, parameter_count
+from crowdloc.models import VGG16Frontend, build_model, initialise, load_pretrained, normalise, parameter_count
 from crowdloc.models.parts.head import prior_logit
 
 SMALL = {"width": 1 / 32, "norm": "batch"}
@@ -28,15 +31,16 @@ def test_parameter_counts_at_full_width(name, options, count):
 @pytest.mark.parametrize("size", [(32, 40), (33, 47), (8, 8), (1, 1)])
 def test_the_map_has_the_size_of_the_image(name, size):
     model = build_model(name, **SMALL).eval()
-    assert model(torch.randn(2, 3, 3, *size)).shape == (2, 1, *size)
+    assert model(torch.randn(2, len(model.offsets), 3, *size)).shape == (2, 1, *size)
 
 
-def test_single_image_networks_look_at_the_keyframe_only():
-    model = build_model("raznet", **SMALL).eval()
-    clips = torch.randn(1, 3, 3, 16, 16)
-    other = clips.clone()
-    other[:, [0, 2]] = 7.0
-    assert torch.equal(model(clips), model(other))
+def test_networks_say_which_frames_they_look_at():
+    offsets = {name: build_model(name, **SMALL).offsets for name in ("raznet", "s-gnanet", "gnanet", "frame-stack")}
+    assert offsets == {"raznet": (0,), "s-gnanet": (0,), "gnanet": (-1, 0, 1), "frame-stack": (-1, 0, 1)}
+    assert build_model("gnanet", num_frames=4, **SMALL).offsets == (-2, -1, 0, 1)  # the keyframe is frame m // 2
+    assert build_model("gnanet", num_frames=4, **SMALL).keyframe == 2
+    with pytest.raises(ValueError, match="num_frames must be a whole number of at least 1, got 0"):
+        build_model("frame-stack", num_frames=0, **SMALL)
 
 
 @pytest.mark.parametrize("frame", [0, 1, 2])
@@ -51,7 +55,7 @@ def test_gnanet_looks_at_every_frame(frame):
 def test_every_parameter_gets_a_gradient():
     for name in ("raznet", "gnanet", "s-gnanet", "frame-stack"):
         model = build_model(name, **SMALL)
-        model(torch.randn(2, 3, 3, 24, 24)).square().mean().backward()
+        model(torch.randn(2, len(model.offsets), 3, 24, 24)).square().mean().backward()
         without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
         # A bias before a batch norm would have no gradient; there must be none of these either.
         assert not without, name
@@ -119,12 +123,51 @@ def test_normalise_is_imagenets():
 
 
 def test_bad_names_and_short_clips():
-    with pytest.raises(ValueError, match="unknown model 'gnanett'"):
+    with pytest.raises(CrowdlocError, match="unknown method 'gnanett'"):
         build_model("gnanett")
     with pytest.raises(ValueError, match="fusion must be one of"):
         build_model("gnanet", fusion="product", **SMALL)
-    with pytest.raises(ValueError, match="clips have 1 frames but GNANet needs 3"):
+    with pytest.raises(ValueError, match="clips have 1 frames but GNANet looks at 3"):
         build_model("gnanet", **SMALL)(torch.zeros(1, 1, 3, 8, 8))
+
+
+def test_widths_of_backbone_feature_and_head_are_separate():
+    model = build_model("raznet", width=1 / 4, feature_width=1 / 8, head_width=1 / 16)
+    assert model.backbone.features[0].out_channels == 16 and model.channels == 64
+    assert model.head.layers[0].in_channels == 64 and model.head.layers[0].out_channels == 32
+
+
+def test_taps_give_the_maps_of_several_strides():
+    taps = ("conv2_2", "conv3_3", "conv4_3")
+    maps = VGG16Frontend(width=1 / 32, taps=taps)(torch.randn(1, 3, 16, 24))
+    assert [tuple(m.shape) for m in maps] == [(1, 4, 8, 12), (1, 8, 4, 6), (1, 16, 2, 3)]
+    whole = VGG16Frontend(width=1 / 32, taps=("conv1_2",))
+    images = torch.randn(1, 3, 8, 8)
+    torch.testing.assert_close(whole(images)[0], whole.features[:4](images))
+    with pytest.raises(ValueError, match="tap 'conv5_1' is no convolution of the front-end"):
+        VGG16Frontend(taps=("conv5_1",))
+
+
+def test_a_planted_file_in_torchvisions_cache_is_not_unpickled(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    ran = tmp_path / "ran"
+    planted = tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth"
+    planted.parent.mkdir(parents=True)
+
+    class Payload:
+        def __reduce__(self):
+            return (pathlib.Path.touch, (ran,))
+
+    torch.save({"features.0.weight": Payload()}, planted)
+    with pytest.raises(CrowdlocError, match="vgg16-397923af.pth is not torchvision's file"):
+        load_pretrained(build_model("raznet").backbone, "imagenet")
+    assert not ran.exists()
+    # Also where the hash is right: nothing but tensors is unpickled.
+    right = SimpleNamespace(hexdigest=lambda: "397923af" + 56 * "0")
+    monkeypatch.setattr("hashlib.file_digest", lambda *_: right)
+    with pytest.raises(CrowdlocError, match="could not be had"):
+        load_pretrained(build_model("raznet").backbone, "imagenet")
+    assert not ran.exists()
 
 
 def test_the_head_starts_at_the_best_constant_answer():

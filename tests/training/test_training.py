@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,64 +15,87 @@ from safetensors.torch import load_file
 
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.core.paths import ROOT
+from crowdloc.datasets.base import ClipDataset
 from crowdloc.inference.windows import predict
 from crowdloc.metrics import localization_scores
-from crowdloc.models import build_model
+from crowdloc.models import build_model, normalise
 from crowdloc.models.recipes import get_preset
 from crowdloc.training.batches import TrainingBatches
-from crowdloc.training.loop import CHECKPOINT, LOG, learning_rate, new_model, read_log, train
+from crowdloc.training.checkpoints import CHECKPOINT
+from crowdloc.training.log import LOG, read_log
+from crowdloc.training.loop import learning_rate, new_model, train
 from crowdloc.training.weights import load_weights, save_weights
 
 TINY = get_preset("mini").with_options(width=1 / 32, crop=(48, 64), batch_size=2, steps=6)
 
 
+def batches_of(data, **options):
+    return TrainingBatches(data, **{"offsets": (-1, 0, 1), "crop": (32, 40), "batch_size": 3, "seed": 0} | options)
+
+
 def test_batches_are_a_function_of_seed_and_step(tmp_path):
     data = disc_video(tmp_path)
-    options = {"crop": (32, 40), "batch_size": 3}
-    first, second = (TrainingBatches(data, seed=1, **options) for _ in range(2))
+    first, second = (batches_of(data, seed=1) for _ in range(2))
     second.batch(0)
-    for a, b in zip(first.batch(5), second.batch(5), strict=True):
-        assert torch.equal(a, b)
-    other = TrainingBatches(data, seed=2, **options).batch(5)
-    assert not torch.equal(first.batch(5)[0], other[0])
-    clips, target = first.batch(5)
-    assert clips.shape == (3, 3, 32, 40, 3) and clips.dtype == torch.uint8
-    assert target.shape == (3, 32, 40)
+    a, b, other = first.batch(5), second.batch(5), batches_of(data, seed=2).batch(5)
+    assert torch.equal(a.images, b.images) and not torch.equal(a.images, other.images)
+    for left, right in zip(a.points, b.points, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(left, right, strict=True))
+    assert a.images.shape == (3, 3, 3, 32, 40) and a.images.dtype == torch.float32
+    assert [len(frames) for frames in a.points] == [3, 3, 3] and a.boxes is None and a.maps is None
+    assert a.size == (32, 40)
 
 
 def test_processes_share_a_step_without_overlap(tmp_path):
     data = disc_video(tmp_path)
-    whole = TrainingBatches(data, crop=(32, 40), batch_size=4, seed=0).batch(3)[0]
-    parts = [
-        TrainingBatches(data, crop=(32, 40), batch_size=4, seed=0, rank=r, world_size=2).batch(3)[0] for r in (0, 1)
-    ]
+    whole = batches_of(data, batch_size=4).batch(3).images
+    parts = [batches_of(data, batch_size=4, rank=r, world_size=2).batch(3).images for r in (0, 1)]
     assert torch.equal(whole[0::2], parts[0])
     assert torch.equal(whole[1::2], parts[1])
 
 
 def test_every_clip_is_seen_equally_often(tmp_path):
-    data = disc_video(tmp_path)
-    batches = TrainingBatches(data, crop=(32, 40), batch_size=2, seed=0)
+    batches = batches_of(disc_video(tmp_path), batch_size=2)
     seen = [batches.index(step, slot) for step in range(6) for slot in range(2)]
     assert np.bincount(seen).tolist() == [3, 3, 3, 3]
 
 
-def test_targets_follow_their_heads_through_crop_and_flip(tmp_path):
-    """The target's crosses must lie on the bright discs of the keyframe."""
-    data = disc_video(tmp_path)
-    batches = TrainingBatches(data, crop=(40, 48), batch_size=2, seed=0)
+@pytest.mark.parametrize("offsets", [(0,), (-1, 0), (-1, 0, 1)])
+def test_points_of_every_frame_follow_their_heads_through_crop_and_mirror(tmp_path, offsets):
+    """They must lie on the bright discs of their own frame, and mirroring must happen about half of the time."""
+    batches = batches_of(disc_video(tmp_path), offsets=offsets, crop=(40, 48))
+    plain = normalise(torch.full((1, 1, 3), 150, dtype=torch.uint8)).flatten()  # brighter than any background
     found = 0
-    for step in range(6):
-        clips, targets = batches.batch(step)
-        for clip, target in zip(clips, targets, strict=True):
-            assert (clip[1].float().mean(-1)[target.bool()] > 150).all()
-            found += int(target.sum())
-    assert found > 0
+    for step in range(8):
+        sample = batches.batch(step)
+        for clip, frames in zip(sample.images, sample.points, strict=True):
+            for image, points in zip(clip, frames, strict=True):
+                x, y = points.round().long().T
+                assert (image[:, y, x] > plain[:, None]).all()
+                found += len(points)
+    assert found > 30
+    sides = [batches._window(step, slot).mirrored for step in range(100) for slot in range(3)]
+    assert 110 < sum(sides) < 190
+
+
+def test_boxes_are_mirrored_and_cut_at_the_crop(tmp_path):
+    data = disc_video(tmp_path, frames=1, heads=1)
+    (x, y), frame = data.frames[0].points[0], data.frames[0]
+    boxed = ClipDataset([replace(frame, boxes=np.array([[x - 30, y - 2, x + 1, y + 3]]))], name="boxes")
+    batches = batches_of(boxed, offsets=(0,), crop=None, batch_size=1)
+    seen = {}
+    for step in range(20):
+        sample = batches.batch(step)
+        assert sample.size == (48, 64)
+        seen[batches._window(step, 0).mirrored] = (sample.points[0][0][0].tolist(), sample.boxes[0][0][0].tolist())
+    assert seen[False] == ([x, y], [max(x - 30, 0), y - 2, x + 1, y + 3])
+    assert seen[True] == ([63 - x, y], [62 - x, y - 2, min(93 - x, 63), y + 3])
 
 
 def test_crops_larger_than_the_frame_are_padded(tmp_path):
-    clips, target = TrainingBatches(disc_video(tmp_path), crop=(56, 80), batch_size=1, seed=0).batch(0)
-    assert clips.shape == (1, 3, 56, 80, 3) and target.shape == (1, 56, 80)
+    sample = batches_of(disc_video(tmp_path), crop=(56, 80), batch_size=1).batch(0)
+    assert sample.images.shape == (1, 3, 3, 56, 80) and sample.size == (56, 80)
+    assert torch.equal(sample.images[..., 48:, :], sample.images[..., 47:48, :].expand(-1, -1, -1, 8, -1))
 
 
 def test_one_cycle_rises_then_falls_to_nothing():
@@ -88,7 +112,8 @@ def test_overfits_one_clip(tmp_path, name):
     data = disc_video(tmp_path, frames=3).subset([1])
     preset = TINY.with_options(width=1 / 16, steps=90, batch_size=2, learning_rate=5e-3)
     model = train(new_model(name, preset, 0, data), data, preset, seed=0, out=tmp_path / "run", progress=False)
-    scores = localization_scores(predict(model, data, progress=False), [data.frames[0].points])
+    found = predict(model, data, progress=False)[0]
+    scores = localization_scores([(found.points, found.scores)], [data.frames[0].points])
     assert scores.loc[5, "AP.50"] >= 0.9
 
 
@@ -100,6 +125,16 @@ def test_training_repeats_bit_for_bit(tmp_path):
     ]
     for a, b in zip(runs[0].state_dict().values(), runs[1].state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    """Options that change no weight (the limit has no draws) and other networks alike."""
+    data = disc_video(tmp_path / "data")
+    train(new_model("gnanet", TINY, 0, data), data, TINY, seed=0, out=tmp_path / "run", progress=False)
+    for name, options in (("gnanet", {"sampling": "limit"}), ("raznet", {})):
+        with pytest.raises(CrowdlocError, match=r"checkpoint\.pt belongs to another recipe or network"):
+            other = new_model(name, TINY, 0, data, **options)
+            train(other, data, TINY, seed=0, out=tmp_path / "run", progress=False)
 
 
 _KILLED = """
@@ -180,7 +215,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
     train(new_model("raznet", TINY, 0, data), data, TINY, seed=0, out=tmp_path / "run", progress=False)
     before = (tmp_path / "run" / CHECKPOINT).read_bytes()
     other = TINY.with_options(learning_rate=1.0)
-    with pytest.raises(CrowdlocError, match="another recipe"):
+    with pytest.raises(CrowdlocError, match="another recipe or network"):
         train(new_model("raznet", other, 0, data), data, other, seed=0, out=tmp_path / "run", progress=False)
     assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
 
@@ -215,7 +250,7 @@ def test_divergence_is_reported_with_its_remedy(tmp_path):
 def test_unknown_presets_and_fields():
     with pytest.raises(CrowdlocError, match="unknown preset 'tiny'.*mini, paper"):
         get_preset("tiny")
-    with pytest.raises(CrowdlocError, match="no field 'lr'"):
+    with pytest.raises(CrowdlocError, match="a recipe has no field 'lr'"):
         TINY.with_options(lr=1)
 
 

@@ -19,7 +19,9 @@ from crowdloc.models.parts.layers import conv_block, scaled
 
 STRIDE = 8
 _PLAN = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512)
-CONVOLUTIONS = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv4_1", "conv4_2", "conv4_3")
+CONVOLUTIONS = tuple(
+    f"conv{block}_{n}" for block, number in ((1, 2), (2, 2), (3, 3), (4, 3)) for n in range(1, number + 1)
+)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
