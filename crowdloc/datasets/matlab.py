@@ -65,7 +65,7 @@ def _sound(data: bytes) -> tuple[bytes, dict[str, None]]:
     """The file without compression and without the variables that are no arrays, and the names of those."""
     if data[124:128] != b"\x00\x01IM":
         raise ValueError("no MATLAB 5 header")
-    kept, others = bytearray(data[:128]), {}
+    kept, others = bytearray(data[:128]), dict[str, None]()
     for kind, content in _elements(memoryview(data)[128:]):
         if kind == _COMPRESSED:
             inflate = zlib.decompressobj()

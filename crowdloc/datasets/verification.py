@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,9 +15,11 @@ from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import Frame
 from crowdloc.datasets.catalog import FACTS
 from crowdloc.datasets.images import decode_image, read_bytes
+from crowdloc.datasets.overheard import Overheard, jpeg_damage, overhear
 from crowdloc.datasets.reading import inside_roi, outside_image
 
 _SHOWN = 10  # how many of a list are printed
+_Image = tuple[tuple[int, int], bytes, bool]  # size, digest, suspected of damage
 
 
 @dataclass
@@ -108,9 +109,10 @@ def verify(name: str, root: str | PathLike[str] | None = None, progress: bool = 
     listing = scan(name, root, "all")
     report = Report(name)
     workers = os.cpu_count() or 1
-    pending: deque[tuple[Frame, Future[tuple[tuple[int, int], bytes]]]] = deque()
+    pending: deque[tuple[Frame, Future[_Image]]] = deque()
     scene_size: dict[str, tuple[int, int]] = {}
     first_of: dict[bytes, Frame] = {}
+    suspects: list[Frame] = []
     rois: dict[str, np.ndarray] = {}
     for scene, read in listing.rois.items():
         try:
@@ -121,12 +123,14 @@ def verify(name: str, root: str | PathLike[str] | None = None, progress: bool = 
     def settle_oldest() -> None:
         frame, future = pending.popleft()
         try:
-            size, digest = future.result()
+            size, digest, suspect = future.result()
         except CrowdlocError as error:
             report.broken.append(str(error))
             return
         report.images += 1
         report.sizes[size] += 1
+        if suspect:
+            suspects.append(frame)
         if scene_size.setdefault(frame.scene, size) != size:
             report.broken.append(f"image {frame.path} differs in size from the other frames of its scene")
         _add_outside(report, frame, size)
@@ -134,8 +138,11 @@ def verify(name: str, root: str | PathLike[str] | None = None, progress: bool = 
             report.copies.append(f"{frame.path} = {first_of[digest].path}")
         first_of.setdefault(digest, frame)
 
-    bar = tqdm(total=FACTS[name].frames, desc=name, unit="frame", file=sys.stderr, disable=not progress)
-    with bar, ThreadPoolExecutor(workers) as pool:
+    with (
+        overhear() as (heard, screen),
+        tqdm(total=FACTS[name].frames, desc=name, unit="frame", file=screen, disable=not progress) as bar,
+        ThreadPoolExecutor(workers) as pool,
+    ):
         for part in listing.parts:
             try:
                 frames = part()
@@ -148,19 +155,24 @@ def verify(name: str, root: str | PathLike[str] | None = None, progress: bool = 
                 if not frame.path.is_file():
                     report.missing += 1
                     continue
-                pending.append((frame, pool.submit(_inspect, frame)))
+                pending.append((frame, pool.submit(_inspect, frame, heard)))
                 if len(pending) > 4 * workers:
                     settle_oldest()
         while pending:
             settle_oldest()
+    for frame in suspects:
+        if damage := jpeg_damage(read_bytes(frame.path)):
+            report.images -= 1
+            report.broken.append(f"image {frame.path} is damaged ({damage}): restore the file from its source")
     return report
 
 
-def _inspect(frame: Frame) -> tuple[tuple[int, int], bytes]:
-    """Size and digest of an image; the threads spend their time in the decoder and the hash, which free the lock."""
-    data = read_bytes(frame.path)
+def _inspect(frame: Frame, heard: Overheard) -> _Image:
+    """Size and digest of an image, and whether anything was said of damage while it was decoded, here or in another
+    thread; the threads spend their time in the decoder and the hash, which free the lock."""
+    data, before = read_bytes(frame.path), len(heard)
     height, width = decode_image(data, frame.path).shape[:2]
-    return (width, height), blake2b(data, digest_size=16).digest()
+    return (width, height), blake2b(data, digest_size=16).digest(), len(heard) > before
 
 
 def _add_annotation(report: Report, frame: Frame, roi: np.ndarray | None) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
 import pickle
+import struct
 import subprocess
 import sys
+import warnings
+import zlib
 from pathlib import Path
 from random import Random
 
@@ -18,7 +23,8 @@ from hypothesis import strategies as st
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets import NAMES, SPLITS, inside_roi, load
 from crowdloc.datasets.base import ClipDataset, Frame
-from crowdloc.datasets.images import _is_whole, image_size, read_image
+from crowdloc.datasets.images import _header, _is_whole, image_size, read_image
+from crowdloc.datasets.overheard import jpeg_damage, overhear
 from crowdloc.datasets.reading import hold_out, outside_image, settle
 
 
@@ -251,7 +257,72 @@ def test_a_thumbnail_does_not_pass_for_the_end(tmp_path: Path) -> None:
     path.write_bytes(whole[:-2])
     with pytest.raises(CrowdlocError, match="truncated"):
         read_image(path)
-    assert _is_whole(whole) and not _is_whole(whole[:-2])  # whatever the decoder of the day accepts
+    for data in (whole, whole[:-2]):  # whatever the decoder of the day accepts
+        size, scan = _header(io.BytesIO(data))
+        assert size == (64, 64) and _is_whole(data, scan) == (data == whole)
+
+
+@pytest.fixture
+def photograph() -> bytes:
+    """A JPEG of 96 x 160 with something in every block."""
+    rough = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
+    return cv2.imencode(".jpg", cv2.resize(rough, (160, 96)), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+
+
+def damages(data: bytes) -> dict[str, bytes]:
+    """A file that lost a block, or got another one in its middle."""
+    middle, length = len(data) // 2, len(data) // 4
+    head, tail = data[:middle], data[middle + length :]
+    return {"zeros": head + bytes(length) + tail, "gap": head + tail, "noise": head + b"\x5a\xff\x13" * 9 + tail}
+
+
+@pytest.mark.parametrize("damage", ["zeros", "gap", "noise"])
+def test_a_jpeg_with_a_damaged_middle_is_read_with_a_warning(
+    tmp_path: Path, photograph: bytes, damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(photograph)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(path).shape == (96, 160, 3)
+    path.write_bytes(damages(photograph)[damage])
+    with pytest.warns(UserWarning, match=f"image {path} is damaged .*Corrupt JPEG data: .*: restore the file"):
+        assert read_image(path).shape == (96, 160, 3)
+    assert jpeg_damage(photograph) is None and jpeg_damage(path.read_bytes()) is not None
+    assert jpeg_damage(b"") == "no readable image"
+
+
+def test_a_whole_jpeg_with_a_flat_corner_is_read_without_a_warning(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.jpg", (64, 48), 200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(path).shape == (48, 64, 3)
+
+
+def test_what_others_say_while_a_decoder_is_listened_to_is_passed_on(
+    photograph: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with overhear() as (heard, screen):
+        os.write(2, b"another thread\n")
+        assert capfd.readouterr().err == ""
+        cv2.imdecode(np.frombuffer(damages(photograph)["gap"], np.uint8), cv2.IMREAD_COLOR)
+        print("progress", file=screen, flush=True)
+        assert capfd.readouterr().err == "progress\n" and len(heard) > 20
+    assert capfd.readouterr().err == "another thread\n"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_an_image_too_large_for_the_memory_is_refused_with_its_size(tmp_path: Path, suffix: str) -> None:
+    path = write_image(tmp_path / f"a{suffix}", (9, 7))
+    data = path.read_bytes()
+    if suffix == ".jpg":
+        path.write_bytes(data.replace(struct.pack(">HH", 7, 9), struct.pack(">HH", 9000, 20000), 1))
+    else:
+        header = b"IHDR" + struct.pack(">II", 20000, 9000) + data[24:29]
+        path.write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
+    assert image_size(path) == (20000, 9000)
+    with pytest.raises(CrowdlocError, match=f"^image {path} is 20000 x 9000, 180 megapixels: scale it to at most 179 "):
+        read_image(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8", b"\xff\xd8\xff\xff\xff", b"\x89PNG\r\n\x1a\n"])

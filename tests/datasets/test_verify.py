@@ -6,6 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from files_of_sets import (
     DATA,
@@ -67,6 +69,20 @@ def test_every_broken_file_is_named_and_the_rest_is_read(tmp_path: Path) -> None
     assert re.search(r"broken: and \d+ more", str(verify("shanghaitech_b", tmp_path, progress=False)))
 
 
+def test_a_damaged_middle_of_a_jpeg_is_an_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_mall(tmp_path, {}, [])
+    rough = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    data = cv2.imencode(".jpg", rough)[1].tobytes()
+    for number in range(1, 25):
+        path = tmp_path / "mall" / "frames" / f"seq_{number:06d}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data if number != 13 else data[: len(data) // 2] + bytes(300) + data[len(data) // 2 + 300 :])
+    report = verify("mall", tmp_path, progress=False)
+    assert report.images == 23 and len(report.broken) == 1
+    assert re.search(r"image .*seq_000013\.jpg is damaged \(Corrupt JPEG data: .*\): restore", report.broken[0])
+    assert capfd.readouterr().err == ""  # libjpeg's own words are not repeated
+
+
 def test_frames_of_a_scene_that_differ_in_size(tmp_path: Path) -> None:
     write_mall(tmp_path, {}, [1, 2, 3])
     write_image(tmp_path / "mall" / "frames" / "seq_000002.jpg", (63, 48))
@@ -82,8 +98,6 @@ def test_ucsd_counts_inside_its_region(tmp_path: Path) -> None:
         save(tmp_path / "vidf" / f"vidf1_33_{clip:03d}_frame_full.mat", frame=frames)
     report = verify("ucsd", tmp_path, progress=False)
     assert (report.frames, report.annotations, report.in_roi, report.missing) == (30, 60, 60, 30)
-    import numpy as np
-
     mask = np.zeros((158, 238), np.uint8)
     mask[:9, :9] = 1
     save(tmp_path / "vidf" / "vidf1_33_roi_mainwalkway.mat", roi={"mask": mask})
