@@ -10,7 +10,7 @@ from crowdloc.metrics.localization import (
     scores_from_matches,
     sigma_scale,
 )
-from crowdloc.metrics.matching import THRESHOLDS, match_image, match_images
+from crowdloc.metrics.matching import THRESHOLDS, match_image, match_images, matched_heads
 
 __all__ = [
     "COLUMNS",
@@ -21,6 +21,7 @@ __all__ = [
     "localization_scores",
     "match_image",
     "match_images",
+    "matched_heads",
     "scores_from_matches",
     "sigma_scale",
 ]

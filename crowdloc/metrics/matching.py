@@ -80,9 +80,30 @@ def match_images(
         # The same operations in the same order as pycocotools, for equality to the last bit.
         similarity = np.exp(-(squared / (sigma * sigma) / 2))
         near = similarity >= levels.min(initial=1.0)
-        row[:] = _greedy(detection[near], head[near], similarity[near], num_detections, num_heads, levels)
+        holder = _holders(detection[near], head[near], similarity[near], num_detections, num_heads, levels)
+        for level, who in enumerate(holder):
+            row[level] = _is_holder(who, num_detections)
     ends: NDArray[np.int64] = np.cumsum([len(by_score) for by_score in order], dtype=np.int64)
     return order, np.split(flags, ends, axis=-1)[:-1]
+
+
+def matched_heads(
+    points: ArrayLike, scores: ArrayLike, truth: ArrayLike, sigma: float, similarity: float = 0.5, *, scale: float = 1.0
+) -> NDArray[np.int64]:
+    """Which detection every head of one image is matched with, by the rule of `match_image` at one similarity.
+
+    Returns:
+        (m,): index into `points`, or -1 for a head that is missed. A detection that is not in it is false.
+    """
+    ((places, values, heads),) = check_images([(points, scores)], [truth])
+    width, factor = _check_positive([sigma, scale], "sigma and scale")
+    level = _check_levels([similarity])
+    order = np.argsort(-values, kind="stable")
+    radius = 1.001 * width * np.sqrt(-2 * np.log(level.min()))
+    detection, head, squared = _close_pairs([(places[order] * factor, heads * factor)], radius)
+    alike = np.exp(-(squared / (width * width) / 2))
+    holder = _holders(detection, head, alike, len(places), len(heads), level)[0]
+    return np.append(order, -1)[holder]
 
 
 def _close_pairs(
@@ -110,15 +131,18 @@ def _close_pairs(
     return detection, head, distance
 
 
-def _greedy(
+def _holders(
     detection: NDArray[np.int64],
     head: NDArray[np.int64],
     similarity: NDArray[np.float64],
     num_detections: int,
     num_heads: int,
     levels: NDArray[np.float64],
-) -> NDArray[np.bool_]:
-    """Flags (len(levels), num_detections) of the greedy matching; a smaller detection index goes first."""
+) -> NDArray[np.int64]:
+    """Greedy matching: the detection of every head (len(levels), num_heads); `num_detections` stands for none.
+
+    A smaller detection index goes first.
+    """
     # Each detection's wish list: most similar head first and, as in pycocotools, the last one among equals.
     wish = np.lexsort((-head, -similarity, detection))
     detection, head, similarity = detection[wish], head[wish], similarity[wish]
@@ -141,11 +165,14 @@ def _greedy(
         turn[refused] += 1
         proposing = refused[turn[refused] < end[refused]]
 
-    flags = np.zeros((len(levels), num_detections), dtype=bool)
-    taken = np.flatnonzero(holder < num_detections)
-    if len(taken):
-        flags[taken // num_heads, holder[taken]] = True
-    return flags
+    return holder.reshape(len(levels), num_heads)
+
+
+def _is_holder(holder: NDArray[np.int64], num_detections: int) -> NDArray[np.bool_]:
+    """(num_detections,): which detections have a head."""
+    matched = np.zeros(num_detections + 1, dtype=bool)
+    matched[holder] = True
+    return matched[:num_detections]
 
 
 def check_images(
