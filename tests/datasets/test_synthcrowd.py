@@ -41,7 +41,7 @@ from crowdloc.datasets.synthcrowd.place import brightness
 from crowdloc.datasets.synthcrowd.rng import Stream, wave
 from crowdloc.datasets.synthcrowd.scene import LOOKALIKE, PERSON, Figures, Scene, positions
 from crowdloc.datasets.synthcrowd.settings import FPS, SPLIT_SEEDS
-from crowdloc.datasets.synthcrowd.store import is_current, split_folder, write_scene
+from crowdloc.datasets.synthcrowd.store import check_images, is_current, split_folder, write_scene
 
 
 def _where(scene: Scene, t: float) -> tuple[np.ndarray, ...]:
@@ -346,7 +346,7 @@ def test_load_gives_clips_that_repeat_the_ends(small_root: Path) -> None:
 
 def test_a_finished_split_is_left_alone(small_root: Path) -> None:
     files = {p: p.stat().st_mtime_ns for p in small_root.rglob("*") if p.is_file()}
-    assert len(files) == 8
+    assert len(files) == 10
     generate(small_root, splits=("dev",), progress=False)
     assert {p: p.stat().st_mtime_ns for p in small_root.rglob("*") if p.is_file()} == files
     folder = split_folder(small_root, "mini", "sense", "dev") / "scene001"
@@ -360,7 +360,7 @@ def test_a_finished_split_is_left_alone(small_root: Path) -> None:
     [("{", "no JSON"), ('{"frames": 3}', "lacks frames"), ("[]", "lacks frames"),
      ('{"difficulty": "x", "frames": [{"points": [[1, 2]], "boxes": [], "track_ids": []}]}', "do not fit"),
      ('{"difficulty": "x", "frames": [{"points": [[1]], "boxes": [[1, 2, 3, 4]], "track_ids": [0]}]}', "do not fit"),
-     ('{"difficulty": "x", "frames": []}', "another difficulty")],
+     ('{"difficulty": "x", "frames": []}', "another difficulty"), ("[" * 100_000, "no JSON")],
 )  # fmt: skip
 def test_damaged_annotations_are_named(small_root: Path, content: str, message: str) -> None:
     path = split_folder(small_root, "mini", "sense", "dev") / "scene001" / "annotations.json"
@@ -384,19 +384,61 @@ def test_missing_and_misspelt_things_are_named(small_root: Path, tmp_path: Path)
             build_scene(*arguments)
 
 
-def test_a_truncated_frame_is_named(small_root: Path) -> None:
-    path = split_folder(small_root, "mini", "sense", "dev") / "scene000" / "001.jpg"
-    path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(CrowdlocError, match=r"001\.jpg is truncated"):
-        load("synthcrowd", small_root, "dev")[0]
+@pytest.mark.parametrize("damage", ["emptied", "cut", "replaced", "one bit", "no record", "another record"])
+def test_an_image_that_changed_is_named_and_made_again(small_root: Path, damage: str) -> None:
+    folder = split_folder(small_root, "mini", "sense", "dev") / "scene000"
+    path, record = folder / "001.jpg", folder / "images.json"
+    whole = path.read_bytes()
+    match damage:
+        case "emptied":
+            path.write_bytes(b"")
+        case "cut":
+            path.write_bytes(whole[:2000])
+        case "replaced":
+            path.write_bytes((folder / "002.jpg").read_bytes())
+        case "one bit":
+            path.write_bytes(whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:])
+        case "no record":
+            record.unlink()
+        case "another record":
+            record.write_text("[" * 100_000)
+    name = "images" if "record" in damage else r"001\.jpg is not what was generated"
+    with pytest.raises(CrowdlocError, match=f"scene000/{name}.*: delete the folder and generate it again$"):
+        load("synthcrowd", small_root, "dev")
+    assert not is_current(folder, 3, None) and is_current(folder.with_name("scene001"), 3, None)
+    write_scene(folder, build_scene("sense", "dev", 0), "mini")
+    assert path.read_bytes() == whole and is_current(folder, 3, None)
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["scene000", "scene001"]
+
+
+def test_files_are_synced_before_their_folder_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, names = tmp_path / "scene000", []
+    sync = os.fsync
+
+    def note(handle: int) -> None:
+        names.append((Path(os.readlink(f"/proc/self/fd/{handle}")).name, folder.exists()))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_scene(folder, build_scene("shb", "dev", 0), "mini")
+    files = [("000.jpg", False), ("annotations.json", False), ("images.json", False)]
+    assert names == [*files, (tmp_path.name, True)]
+
+
+def test_checking_what_is_there_is_fast(small_root: Path) -> None:
+    folder = split_folder(small_root, "mini", "sense", "dev") / "scene000"
+    start = time.process_time()
+    for _ in range(20):
+        check_images(folder, 3)
+    assert (time.process_time() - start) / 60 < 0.3 / 480  # a training split has 480 images
 
 
 def test_a_full_disk_leaves_no_half_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Path, data: bytes) -> int:
+    def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
     scene = build_scene("shb", "dev", 0)
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CrowdlocError, match=r"scene000 cannot be written \(No space left on device\)"):
         write_scene(tmp_path / "scene000", scene, "mini")
     assert list(tmp_path.iterdir()) == []
@@ -418,7 +460,7 @@ def test_killed_generation_resumes(tmp_path: Path) -> None:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    time.sleep(1.0)  # its workers finish the scene at hand, then find their input closed
+    time.sleep(1.5)  # its processes finish the scene at hand, then find that nobody listens
     done = sorted(folder.glob("scene*"))
     assert 0 < len(done) < DOMAINS["shb"].videos["dev"]
     assert all(is_current(scene, 1, None) for scene in done)

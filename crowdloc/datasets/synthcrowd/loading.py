@@ -13,7 +13,7 @@ from crowdloc.datasets.synthcrowd.geometry import UNIT
 from crowdloc.datasets.synthcrowd.manifest import expected_hash
 from crowdloc.datasets.synthcrowd.production import generate
 from crowdloc.datasets.synthcrowd.settings import DOMAINS
-from crowdloc.datasets.synthcrowd.store import default_root, read_annotations, split_folder
+from crowdloc.datasets.synthcrowd.store import check_images, default_root, read_annotations, split_folder
 
 
 def load_synthcrowd(
@@ -29,7 +29,8 @@ def load_synthcrowd(
 
     Splits train, val, test, and dev (on which difficulty was set); domains sense, fdst, sha, shb; presets mini
     (288 x 512) and paper (1080 x 1920). Points and boxes are float64 multiples of 1/64 px; annotations are compared
-    with the manifest. Raises CrowdlocError for unknown names and for missing, damaged or outdated scenes.
+    with the manifest, images with what was written. Raises CrowdlocError for unknown names and for missing, damaged or
+    outdated scenes.
     """
     folder = split_folder(Path(root) if root is not None else default_root(), preset, domain, split)
     if root is None:
@@ -40,6 +41,8 @@ def load_synthcrowd(
         if not (folder / name).is_dir():
             raise CrowdlocError(f"scene {folder / name} is missing: generate the split first, or leave root away")
         content = read_annotations(folder / name, expected_hash(preset, domain, split, index))
+        if root is not None:  # otherwise `generate` has compared them
+            check_images(folder / name, DOMAINS[domain].frames[split])
         scene = f"{domain}-{split}-{name}"
         for number, frame in enumerate(content["frames"]):
             points, boxes = (np.array(frame[key], dtype=np.float64) / UNIT for key in ("points", "boxes"))

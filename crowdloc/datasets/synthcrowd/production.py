@@ -1,15 +1,12 @@
-"""Generate scenes in two worker processes."""
+"""Generate scenes in two processes, each with its part of what is missing."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import queue
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,67 +21,60 @@ from crowdloc.datasets.synthcrowd.manifest import expected_hash
 from crowdloc.datasets.synthcrowd.settings import DOMAINS
 from crowdloc.datasets.synthcrowd.store import is_current, split_folder, write_scene
 
-Job = tuple[str, str, str, str, int]  # folder, preset, domain, split, index
 _WORKERS = 2
+_PROBLEM = "problem: "
 _STALE = 600  # seconds after which the temporary folder of a killed process is removed
 _FRAMES_PER_SECOND = {"mini": 60, "paper": 10}  # on two cores
 
 
-def serve() -> None:
-    """A worker: renders one scene per line of standard input, answers with an error or "", ends with its input."""
+def render_part(root: Path, preset: str, jobs: Sequence[str]) -> int:
+    """Render scenes named "domain/split/index", saying so of each; what the process started by `generate` does.
+
+    It ends after the scene at hand where nobody listens any more, and at the first error, which it says.
+    """
     cv2.setNumThreads(1)
-    for line in sys.stdin:
-        folder, preset, domain, split, index = json.loads(line)
-        answer = ""
-        try:
-            write_scene(Path(folder), build_scene(domain, split, index), preset)
-        except CrowdlocError as error:
-            answer = str(error)
-        print(json.dumps(answer), flush=True)
-
-
-def _feed(waiting: queue.SimpleQueue[Job], finished: queue.SimpleQueue[str]) -> None:
-    """Start a worker and hand it jobs until none is left. It ends with this process, since its input closes."""
-    search = os.pathsep.join([str(paths.ROOT), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-c", "from crowdloc.datasets.synthcrowd.production import serve; serve()"]
-    environment = {**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as worker:
-        assert worker.stdin is not None and worker.stdout is not None
-        with contextlib.suppress(queue.Empty):
-            while True:
-                job = waiting.get_nowait()
-                answer = ""
-                with contextlib.suppress(BrokenPipeError):
-                    worker.stdin.write(json.dumps(job) + "\n")
-                    worker.stdin.flush()
-                    answer = worker.stdout.readline()
-                finished.put(
-                    json.loads(answer) if answer else f"the process that rendered {job[0]} died: generate again"
-                )
-
-
-def _run(jobs: Sequence[Job], progress: bool) -> None:
-    """Do all jobs; the first problem ends it."""
-    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    finished: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for job in jobs:
-        waiting.put(job)
-    threads = [
-        threading.Thread(target=_feed, args=(waiting, finished), daemon=True) for _ in range(min(_WORKERS, len(jobs)))
-    ]
-    for thread in threads:
-        thread.start()
     try:
-        for _ in tqdm(jobs, "synthcrowd", unit="scene", disable=not progress, mininterval=1):
-            problem = finished.get()
-            if problem:
-                raise CrowdlocError(problem)
+        for job in jobs:
+            domain, split, index = job.split("/")
+            folder = split_folder(root, preset, domain, split) / DOMAINS[domain].scene_name(int(index))
+            try:
+                write_scene(folder, build_scene(domain, split, int(index)), preset)
+            except CrowdlocError as error:
+                print(f"{_PROBLEM}{error}", flush=True)
+                return 1
+            print(job, flush=True)
+    except (BrokenPipeError, KeyboardInterrupt):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to print has no reader
+        return 1
+    return 0
+
+
+def _run(root: Path, preset: str, jobs: Sequence[str], progress: bool) -> None:
+    """Render all jobs in processes that write to one pipe; the first problem ends it."""
+    search = os.pathsep.join([str(paths.ROOT), os.environ.get("PYTHONPATH", "")])
+    own = {"PYTHONPATH": search, "PYTHONIOENCODING": "utf-8:backslashreplace", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", __package__, "part", str(root), preset]
+    reading, writing = os.pipe()
+    workers = [
+        subprocess.Popen(
+            [*command, *jobs[first::_WORKERS]], stdin=subprocess.DEVNULL, stdout=writing, env={**os.environ, **own}
+        )
+        for first in range(min(_WORKERS, len(jobs)))
+    ]
+    os.close(writing)
+    try:
+        with (
+            os.fdopen(reading, encoding="utf-8") as lines,  # once it is closed, the workers end
+            tqdm(total=len(jobs), desc="synthcrowd", unit="scene", disable=not progress, mininterval=1) as bar,
+        ):
+            for line in lines:
+                if line.startswith(_PROBLEM):
+                    raise CrowdlocError(line.removeprefix(_PROBLEM).strip())
+                bar.update()
     finally:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                waiting.get_nowait()
-        for thread in threads:
-            thread.join()
+        codes = [worker.wait() for worker in workers]
+    if any(codes):
+        raise CrowdlocError(f"a process that rendered scenes below {root} died: generate again")
 
 
 def generate(
@@ -100,7 +90,7 @@ def generate(
     A scene appears whole or not at all, so an interrupted run is continued by running again. Raises CrowdlocError for
     unknown names and when the disk refuses.
     """
-    jobs: list[Job] = []
+    jobs, frames = list[str](), 0
     for domain in domains:
         for split in splits:
             folder = split_folder(Path(out), preset, domain, split)
@@ -112,11 +102,11 @@ def generate(
             for index in range(kind.videos[split]):
                 scene = folder / kind.scene_name(index)
                 if not is_current(scene, kind.frames[split], expected_hash(preset, domain, split, index)):
-                    jobs.append((str(scene), preset, domain, split, index))
+                    jobs.append(f"{domain}/{split}/{index}")
+                    frames += kind.frames[split]
     if not jobs:
         return
     if progress:
-        frames = sum(DOMAINS[domain].frames[split] for _, _, domain, split, _ in jobs)
         seconds = 2 + frames / _FRAMES_PER_SECOND[preset] + 0.05 * len(jobs)
         print(f"synthcrowd: {len(jobs)} scenes, {frames} frames, about {seconds:.0f} s on 2 cores", file=sys.stderr)
-    _run(jobs, progress)
+    _run(Path(out), preset, jobs, progress)

@@ -1,8 +1,15 @@
-"""Scenes on the disk: `<root>/<preset>/v<version>/<domain>/<split>/<scene>/{000.jpg, …, annotations.json}`."""
+"""Scenes on the disk: `<root>/<preset>/v<version>/<domain>/<split>/<scene>/`.
+
+In it lie 000.jpg, …, `annotations.json` and `images.json`. The last holds size and hash of every image; they are no
+part of the manifest, since pixels may differ a little between OpenCV versions, but tell what was changed, cut or
+emptied after it was made.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -12,13 +19,15 @@ from typing import Any
 
 from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.files import read_json
+from crowdloc.datasets.images import read_bytes
 from crowdloc.datasets.synthcrowd.annotate import annotation_text
 from crowdloc.datasets.synthcrowd.manifest import annotation_hash
 from crowdloc.datasets.synthcrowd.render import render_jpeg
 from crowdloc.datasets.synthcrowd.scene import Scene
 from crowdloc.datasets.synthcrowd.settings import DIFFICULTY, DOMAINS, PRESETS, SPLIT_SEEDS, SYNTHCROWD_VERSION
 
-ANNOTATIONS = "annotations.json"
+ANNOTATIONS, IMAGES = "annotations.json", "images.json"
 REMEDY = "delete the folder and generate it again"
 
 
@@ -49,7 +58,7 @@ def read_annotations(folder: Path, expected: str | None = None) -> dict[str, Any
         content = json.loads(text)
     except OSError as error:
         raise CrowdlocError(f"annotation {path} cannot be read ({error.strerror}): {REMEDY}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CrowdlocError(f"annotation {path} is no JSON ({error}): {REMEDY}") from None
     try:
         difficulty = content["difficulty"]
@@ -67,32 +76,68 @@ def read_annotations(folder: Path, expected: str | None = None) -> dict[str, Any
     return dict(content)
 
 
+def check_images(folder: Path, frames: int) -> None:
+    """Compare the images of a scene folder with what was written; CrowdlocError names the first that differs."""
+    try:
+        record = read_json(folder / IMAGES)
+    except CrowdlocError as error:
+        raise CrowdlocError(f"{str(error).rpartition(': ')[0]}: {REMEDY}") from None
+    for name in (f"{number:03d}.jpg" for number in range(frames)):
+        if record.get(name) != _fingerprint(read_bytes(folder / name)):
+            raise CrowdlocError(f"image {folder / name} is not what was generated: {REMEDY}")
+
+
+def _fingerprint(data: bytes) -> list[int | str]:
+    return [len(data), hashlib.blake2b(data, digest_size=16).hexdigest()]
+
+
 def is_current(folder: Path, frames: int, expected: str | None) -> bool:
-    """Whether a scene folder is complete and what this code would write, as far as hash and names show."""
+    """Whether a scene folder is complete, of this code's annotations, and its images are as they were written."""
     try:
         content = read_annotations(folder, expected)
+        check_images(folder, frames)
     except CrowdlocError:
         return False
-    return len(content["frames"]) == frames and all((folder / f"{n:03d}.jpg").is_file() for n in range(frames))
+    return len(content["frames"]) == frames
 
 
 def write_scene(folder: Path, scene: Scene, preset: str) -> None:
-    """Render a scene into a temporary folder beside `folder`, then put it in place in one step."""
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    """Render a scene into a temporary folder beside `folder`, sync it, then put it in place in one step."""
+    part, old = (folder.with_name(f".{folder.name}.{os.getpid()}{end}.part") for end in ("", ".old"))
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
+        record = {}
         for number in range(DOMAINS[scene.domain].frames[scene.split]):
-            (part / f"{number:03d}.jpg").write_bytes(render_jpeg(scene, number, preset))
-        with (part / ANNOTATIONS).open("w") as file:
-            file.write(annotation_text(scene, preset))
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.rmtree(folder, ignore_errors=True)
+            name, data = f"{number:03d}.jpg", render_jpeg(scene, number, preset)
+            _write(part / name, data)
+            record[name] = _fingerprint(data)
+        _write(part / ANNOTATIONS, annotation_text(scene, preset).encode())
+        _write(part / IMAGES, json.dumps(record, indent=1).encode())
+        if folder.exists():
+            os.replace(folder, old)
         os.replace(part, folder)
+        with contextlib.suppress(OSError):  # some file systems cannot sync a folder
+            _sync(folder.parent)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # then another process was faster with the same scene
             remedy = "free some space or choose another folder"
             raise CrowdlocError(f"{folder} cannot be written ({error.strerror}): {remedy}") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
