@@ -1,0 +1,118 @@
+"""Windows of any offsets over data sets and streams: every frame encoded once, whatever is asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from helpers import disc_video
+
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.inference.windows import predict, predict_stream
+from crowdloc.models import Method, Prediction, build_model, initialise
+
+
+class Recorder(Method):
+    """Encodes a frame as its mean grey, counts how often, and predicts the tuple of what it saw."""
+
+    def __init__(self, offsets):
+        super().__init__()
+        self.offsets = offsets
+        self.scale = torch.nn.Parameter(torch.ones(()))
+        self.encoded = Counter()
+
+    def encode(self, images):
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        self.encoded[float(mean)] += 1
+        return (mean,)
+
+    def decode(self, window, size):
+        seen = np.array([[float(maps[0]), size[0]] for maps in window])
+        return Prediction(seen, np.zeros(len(seen)))
+
+
+def frames(number, size=(8, 10)):
+    return [np.full((*size, 3), 10 * k, dtype=np.uint8) for k in range(number)]
+
+
+OFFSETS = [(0,), (-1, 0), (-1, 0, 1), (-2, -1, 0, 1), (-5, 0), (0, 2), (-3, 0, 3)]
+
+
+@pytest.mark.parametrize("offsets", OFFSETS)
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 12])
+def test_a_stream_gives_one_prediction_a_frame_with_its_neighbours(offsets, length):
+    method = Recorder(offsets)
+    grey = [float(method.encode(torch.from_numpy(f).permute(2, 0, 1)[None].float())[0]) for f in frames(length)]
+    shift = {k: v for k, v in enumerate(grey)}  # 10 * k, monotone in k
+    method.encoded.clear()
+    found = list(predict_stream(method, iter(frames(length))))
+    assert len(found) == length
+    values = sorted({round(float(p.points[i, 0]), 4) for p in found for i in range(len(offsets))})
+    rank = {value: place for place, value in enumerate(values)}
+    wanted = [[min(max(k + o, 0), length - 1) for o in offsets] for k in range(length)]
+    order = {k: place for place, k in enumerate(sorted({k for row in wanted for k in row}))}
+    for prediction, row in zip(found, wanted, strict=True):
+        assert [rank[round(float(v), 4)] for v in prediction.points[:, 0]] == [order[k] for k in row]
+    assert set(method.encoded.values()) == {1} and len(shift) == length
+
+
+def test_a_stream_is_read_no_further_than_needed():
+    taken = []
+
+    def source():
+        for number, frame in enumerate(frames(9)):
+            taken.append(number)
+            yield frame
+
+    stream = predict_stream(Recorder((-1, 0, 1)), source())
+    next(stream)
+    assert taken[-1] <= 2  # frame 0 needs frame 1; one more may be looked at to see whether the size changes
+
+
+def test_where_the_size_changes_a_new_sequence_begins():
+    images = frames(2, (8, 10)) + frames(3, (6, 10))
+    found = list(predict_stream(Recorder((-1, 0, 1)), images))
+    assert [set(p.points[:, 1]) for p in found] == [{8.0}, {8.0}, {6.0}, {6.0}, {6.0}]
+
+
+@pytest.mark.parametrize("offsets", OFFSETS)
+def test_a_data_set_is_predicted_in_its_own_order_and_encoded_once(tmp_path, offsets):
+    data = disc_video(tmp_path, frames=8)
+    method = Recorder(offsets)
+    whole = predict(method, data, progress=False)
+    assert set(method.encoded.values()) == {1} and len(method.encoded) == 8
+    chosen = [6, 0, 3, 1, 7]
+    method.encoded.clear()
+    some = predict(method, data.subset(chosen), progress=False)
+    assert set(method.encoded.values()) == {1}
+    for index, prediction in zip(chosen, some, strict=True):
+        assert np.array_equal(prediction.points, whole[index].points)
+
+
+def test_stream_and_data_set_agree_with_a_whole_clip(tmp_path):
+    """The streaming path against the forward pass of the clip that training uses."""
+    data = disc_video(tmp_path, frames=5)
+    model = build_model("gnanet", width=1 / 32, norm="batch").eval()
+    initialise(model, 0)
+    images = [data.image(i) for i in range(5)]
+    from crowdloc.inference.windows import encode
+
+    encoded = [encode(model, image) for image in images]
+    stream = list(predict_stream(model, iter(images)))
+    stored = predict(model, data, progress=False)
+    with torch.inference_mode():
+        for k in range(5):
+            window = [encoded[min(max(k + o, 0), 4)].maps for o in model.offsets]
+            expected = model.decode(window, (48, 64))
+            for found in (stream[k], stored[k]):
+                np.testing.assert_array_equal(found.points, expected.points)
+                np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+def test_weights_that_are_not_finite_are_named(tmp_path):
+    model = build_model("raznet", width=1 / 32, norm="none").eval()
+    torch.nn.init.constant_(model.backbone.features[0].weight, float("nan"))
+    with pytest.raises(CrowdlocError, match="RAZNet yields values that are not finite"):
+        predict(model, disc_video(tmp_path), progress=False)
