@@ -148,6 +148,7 @@ _FACTS: _Schema = {
 }
 _MEASURED: _Schema = {"utc": (_time, "a time with its zone"), "load": (_number, "a number")}
 _CLOCKS: _Schema = {"clocks": (_or_none(_text), "a text or null")}
+FIELDS = frozenset({**_FACTS, **_MEASURED, **_CLOCKS})  # all that the schema knows
 
 
 def validate(record: object, name: str | os.PathLike[str] = "provenance", *, measured: bool = False) -> None:
