@@ -2,24 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import importlib.util
+from collections.abc import Iterable, Mapping, Sequence, Set
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from crowdloc.attention.sampling import Neighborhood
 from crowdloc.attention.tables import MAX_GAMMA
 
+BACKENDS = ("reference", "numba", "triton")
+# looked up once, without importing them; Triton's backend is a file of this package that Triton itself must serve
+INSTALLED = {
+    "reference": True,
+    "numba": importlib.util.find_spec("numba") is not None,
+    "triton": all(importlib.util.find_spec(name) for name in ("triton", "crowdloc.attention.triton_backend")),
+}
 
-def check_gamma(gamma: float | Iterable[float]) -> tuple[float, ...]:
+
+def check_integer(name: str, value: object) -> int:
+    """An int, also NumPy's; a bool is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    return int(value)
+
+
+def check_count(name: str, value: object, most: int = 65535) -> int:
+    """Draws share a 32-bit counter word in pairs, so counts have 16 bits each."""
+    count = check_integer(name, value)
+    if not 1 <= count <= most:
+        raise ValueError(f"{name} must be between 1 and {most}, not {count}")
+    return count
+
+
+def check_gamma(gamma: float | Iterable[float] | Tensor) -> tuple[float, ...]:
     """Standard deviations in cells, one per focus, as a tuple."""
-    gammas = (float(gamma),) if isinstance(gamma, (int, float)) else tuple(float(g) for g in gamma)
-    if not gammas:
-        raise ValueError("gamma must have at least one value")
-    for g in gammas:
+    if isinstance(gamma, (Tensor, np.ndarray)):
+        if gamma.ndim > 1:
+            raise ValueError(f"gamma must have one dimension, one value per focus, not shape {tuple(gamma.shape)}")
+        gamma = gamma.tolist()
+    # a text is a sequence of digits, and a set has no first focus
+    if isinstance(gamma, (str, bytes, Mapping, Set)) or not isinstance(gamma, (int, float, np.number, Iterable)):
+        raise TypeError(f"gamma must be a number or a sequence of numbers, not {gamma!r}")
+    gammas = []
+    for g in gamma if isinstance(gamma, Iterable) else (gamma,):
+        if isinstance(g, Tensor) and g.ndim == 0:
+            g = g.item()
+        if isinstance(g, bool) or not isinstance(g, (int, float, np.integer, np.floating)):
+            raise TypeError(f"gamma must be a number or a sequence of numbers, not {g!r}")
         if not 0 <= g <= MAX_GAMMA:
             raise ValueError(f"gamma must be between 0 and {MAX_GAMMA:g} cells, not {g}")
-    return gammas
+        gammas.append(float(g))
+    if not gammas:
+        raise ValueError("gamma must have at least one value")
+    return tuple(gammas)
 
 
 def check_boundary(boundary: str) -> None:
@@ -27,10 +64,14 @@ def check_boundary(boundary: str) -> None:
         raise ValueError(f'boundary must be "clamp" or "mask", not {boundary!r}')
 
 
-def check_count(name: str, value: int) -> None:
-    """Counts share a 32-bit counter word in pairs, so they have 16 bits each."""
-    if not 1 <= value <= 65535:
-        raise ValueError(f"{name} must be between 1 and 65535, not {value}")
+def check_backend(backend: str | None) -> None:
+    """A backend that is installed, or None; whether it fits a tensor is known when there is one."""
+    if backend is None:
+        return
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)} or None, not {backend!r}")
+    if not INSTALLED[backend]:
+        raise ValueError(f"backend {backend!r} is not installed: pip install {backend}, or backend='reference'")
 
 
 def neighborhood(
@@ -42,27 +83,45 @@ def neighborhood(
     origin: tuple[int, int],
 ) -> Neighborhood:
     """The checked description of where queries look."""
+    if isinstance(gamma, Tensor) and gamma.requires_grad:
+        raise ValueError("gamma must not require a gradient: draws have none in gamma, gaussian_limit_attention has")
     gammas = check_gamma(gamma)
     check_count("the number of gamma values", len(gammas))
-    check_count("num_points", num_points)
-    check_count("num_samples", num_samples)
-    if kind not in ("independent", "qmc", "random", "window"):
-        raise ValueError(f'sampling must be "independent" or "qmc", not {kind!r}')
-    if kind == "qmc" and num_points & (num_points - 1):
-        raise ValueError(f'num_points must be a power of two for sampling="qmc", not {num_points}')
+    points, samples = check_count("num_points", num_points), check_count("num_samples", num_samples)
+    if kind == "qmc" and points & (points - 1):
+        raise ValueError(f'num_points must be a power of two for sampling="qmc", not {points}')
     check_boundary(boundary)
-    y0, x0 = origin
-    return Neighborhood(kind, gammas, num_points, num_samples, boundary == "mask", y0, x0)
+    if not isinstance(origin, Sequence) or isinstance(origin, str) or len(origin) != 2:
+        raise ValueError(f"origin must be two integers (y0, x0), not {origin!r}")
+    y0, x0 = (check_integer("origin", part) for part in origin)
+    if max(abs(y0), abs(x0)) >= 2**62:
+        raise ValueError(f"origin must be smaller than 2**62, not {origin!r}")
+    return Neighborhood(kind, gammas, points, samples, boundary == "mask", y0, x0)
+
+
+def gaussian_neighborhood(
+    sampling: str,
+    gamma: float | Iterable[float],
+    num_points: int,
+    num_samples: int,
+    boundary: str,
+    origin: tuple[int, int] = (0, 0),
+) -> Neighborhood:
+    """The same for draws around the query."""
+    if sampling not in ("independent", "qmc"):
+        raise ValueError(f'sampling must be "independent" or "qmc", not {sampling!r}')
+    return neighborhood(sampling, gamma, num_points, num_samples, boundary, origin)
 
 
 def seed_tensor(seed: int | Tensor) -> Tensor:
     """The seed as a 0-dim int64 tensor; integers beyond 64 bits are taken modulo 2⁶⁴."""
     if isinstance(seed, Tensor):
-        if seed.dim() or seed.dtype.is_floating_point:
+        if seed.dim() or seed.dtype.is_floating_point or seed.dtype.is_complex or seed.dtype == torch.bool:
             raise TypeError(f"seed must be an int or a 0-dim integer tensor, not {seed.dtype} {tuple(seed.shape)}")
         return seed.long()
-    if isinstance(seed, float):
-        raise TypeError(f"seed must be an int or a 0-dim integer tensor, not {seed}")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise TypeError(f"seed must be an int or a 0-dim integer tensor, not {seed!r}")
+    seed = int(seed)
     if not -(2**63) <= seed < 2**63:
         seed = (seed + 2**63) % 2**64 - 2**63
     return torch.tensor(seed, dtype=torch.int64)
@@ -71,6 +130,8 @@ def seed_tensor(seed: int | Tensor) -> Tensor:
 def to_rows(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     """Checked rows (B, H, W, C), (B, T, H, W, C) and (B, T, H, W, C), or None when key and value are one tensor."""
     for name, x, dims in (("query", query, (4,)), ("key", key, (4, 5)), ("value", value, (4, 5))):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} must be a tensor, not {type(x).__name__}")
         if x.dim() not in dims:
             raise ValueError(f"{name} must have {' or '.join(map(str, dims))} dimensions, not shape {tuple(x.shape)}")
         if x.dtype != query.dtype or not x.dtype.is_floating_point:

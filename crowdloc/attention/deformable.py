@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from crowdloc.attention.checks import check_count
+
 
 class DeformableAttention(nn.Module):
     """Each head looks at a few places per frame that are linear functions of the query, and weighs them likewise.
@@ -31,11 +33,10 @@ class DeformableAttention(nn.Module):
 
     def __init__(self, channels: int, *, num_frames: int = 1, num_heads: int = 8, num_points: int = 4) -> None:
         super().__init__()
-        for name, count in (("num_frames", num_frames), ("num_heads", num_heads), ("num_points", num_points)):
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, not {count}")
-        if channels < 1 or channels % num_heads:
-            raise ValueError(f"channels must be a positive multiple of num_heads, {num_heads}, not {channels}")
+        channels, num_frames = check_count("channels", channels), check_count("num_frames", num_frames)
+        num_heads, num_points = check_count("num_heads", num_heads), check_count("num_points", num_points)
+        if channels % num_heads:
+            raise ValueError(f"channels must be a multiple of num_heads, {num_heads}, not {channels}")
         self.channels, self.num_frames, self.num_heads, self.num_points = channels, num_frames, num_heads, num_points
         places = num_heads * num_frames * num_points
         self.offsets = nn.Linear(channels, places * 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterable
 
@@ -12,13 +11,19 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from crowdloc.attention import ops, reference
-from crowdloc.attention.checks import check_count, neighborhood, seed_tensor, to_map, to_rows
+from crowdloc.attention.checks import (
+    BACKENDS,
+    INSTALLED,
+    check_backend,
+    check_count,
+    gaussian_neighborhood,
+    neighborhood,
+    seed_tensor,
+    to_map,
+    to_rows,
+)
 from crowdloc.attention.sampling import Neighborhood, neighbor_cells
 
-BACKENDS = ("reference", "numba", "triton")
-# looked up once, without importing them; Triton's backend is a file of this package that Triton itself must serve
-_NUMBA = importlib.util.find_spec("numba") is not None
-_TRITON = all(importlib.util.find_spec(name) for name in ("triton", "crowdloc.attention.triton_backend"))
 _INTERPRET = os.environ.get("TRITON_INTERPRET") == "1"
 
 
@@ -27,7 +32,7 @@ def available_backends() -> list[str]:
 
     "triton" needs a CUDA device, or `TRITON_INTERPRET=1` set before the import (slow, for tests).
     """
-    usable = {"reference": True, "numba": _NUMBA, "triton": _TRITON and (_INTERPRET or torch.cuda.is_available())}
+    usable = INSTALLED | {"triton": INSTALLED["triton"] and (_INTERPRET or torch.cuda.is_available())}
     return [name for name in BACKENDS if usable[name]]
 
 
@@ -70,7 +75,7 @@ def gaussian_neighbor_attention(
     Raises:
         ValueError, TypeError: an argument is out of range or does not fit the others; the message names it.
     """
-    where = neighborhood(sampling, gamma, num_points, num_samples, boundary, origin)
+    where = gaussian_neighborhood(sampling, gamma, num_points, num_samples, boundary, origin)
     return _attend(query, key, value, seed, where, backend)
 
 
@@ -106,8 +111,8 @@ def local_attention(
     Cells outside the map are left out ("mask") or stand for the nearest border cell ("clamp"). `window` is odd.
     Shapes and errors as in `gaussian_neighbor_attention`.
     """
-    if window < 1 or window % 2 == 0:
-        raise ValueError(f"window must be a positive odd number, not {window}")
+    if check_count("window", window, 255) % 2 == 0:
+        raise ValueError(f"window must be odd, not {window}")
     where = neighborhood("window", 0.0, window * window, 1, boundary, (0, 0))
     return _attend(query, key, value, 0, where, backend)
 
@@ -146,11 +151,9 @@ def sample_neighbors(
     Returns int64 (N, F·S, T·P): flat indices into T·H·W, frame-major along the last axis; −1 where boundary="mask"
     dropped a draw.
     """
-    if height < 1 or width < 1:
-        raise ValueError(f"height and width must be at least 1, not {height} and {width}")
-    where = neighborhood(sampling, gamma, num_points, num_samples, boundary, origin)
-    check_count("num_frames", num_frames)
-    return neighbor_cells(where, num_frames, height, width, seed_tensor(seed))
+    height, width = check_count("height", height), check_count("width", width)
+    where = gaussian_neighborhood(sampling, gamma, num_points, num_samples, boundary, origin)
+    return neighbor_cells(where, check_count("num_frames", num_frames), height, width, seed_tensor(seed))
 
 
 def _attend(
@@ -166,18 +169,13 @@ def _attend(
 
 
 def _choose(query: Tensor, backend: str | None) -> str:
+    check_backend(backend)
     if backend is None:
         if query.dtype == torch.float64:
             return "reference"
         if query.is_cuda:
-            return "triton" if _TRITON else "reference"
-        return "numba" if _NUMBA and query.device.type == "cpu" else "reference"
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)} or None, not {backend!r}")
-    if backend == "numba" and not _NUMBA:
-        raise ValueError("backend 'numba' is not installed: pip install numba, or backend='reference'")
-    if backend == "triton" and not _TRITON:
-        raise ValueError("backend 'triton' is not installed: pip install triton, or another backend")
+            return "triton" if INSTALLED["triton"] else "reference"
+        return "numba" if INSTALLED["numba"] and query.device.type == "cpu" else "reference"
     if backend == "triton" and not (query.is_cuda or _INTERPRET):
         raise ValueError("backend 'triton' needs a CUDA query, not one on the CPU (tests: TRITON_INTERPRET=1)")
     if backend == "numba" and query.device.type != "cpu":

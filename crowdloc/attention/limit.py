@@ -43,14 +43,14 @@ def gaussian_limit_attention(
         ValueError, TypeError: an argument is out of range or does not fit the others; the message names it.
     """
     check_boundary(boundary)
+    rows, keys, values = to_rows(query, key, value)
     if isinstance(gamma, Tensor):
         if torch._C._functorch.is_batchedtensor(gamma):
             raise ValueError("gamma cannot be a dimension of vmap: its values are checked; loop over it")
-        check_gamma(gamma.detach().reshape(-1).tolist())
+        check_gamma(gamma.detach())
         gammas = gamma.reshape(-1).to(query.device, torch.float64).clamp(min=1e-3)
     else:
         gammas = torch.tensor(check_gamma(gamma), dtype=torch.float64, device=query.device).clamp(min=1e-3)
-    rows, keys, values = to_rows(query, key, value)
     wide = torch.float64 if query.dtype == torch.float64 else torch.float32
     q, k = rows.to(wide) / math.sqrt(query.shape[1]), keys.to(wide)
     v = k if values is None else values.to(wide)

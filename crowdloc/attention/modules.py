@@ -7,9 +7,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from crowdloc.attention.checks import check_gamma
+from crowdloc.attention.checks import check_backend, gaussian_neighborhood
 from crowdloc.attention.functional import gaussian_neighbor_attention
 from crowdloc.attention.limit import gaussian_limit_attention
+
+SAMPLINGS = ("independent", "qmc", "limit")
 
 
 class GaussianNeighborAttention(nn.Module):
@@ -20,6 +22,9 @@ class GaussianNeighborAttention(nn.Module):
         num_samples: repeated samplings at test, averaged against randomness; in training there is one.
         sampling: "independent", "qmc", or "limit": no draws at all, `gaussian_limit_attention`.
         learn_gamma: make log γ a parameter, one per focus; needs sampling="limit".
+
+    Raises:
+        ValueError, TypeError: an argument is out of range, here as in the functions; the message names it.
     """
 
     def __init__(
@@ -34,13 +39,18 @@ class GaussianNeighborAttention(nn.Module):
         learn_gamma: bool = False,
     ) -> None:
         super().__init__()
+        if sampling not in SAMPLINGS:
+            raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}, not {sampling!r}")
         if learn_gamma and sampling != "limit":
             raise ValueError(f'learn_gamma needs sampling="limit", not {sampling!r}: draws have no gradient in gamma')
-        self.fixed_gamma = check_gamma(gamma)
-        self.num_points, self.num_samples = num_points, num_samples
-        self.boundary, self.sampling, self.backend = boundary, sampling, backend
-        if learn_gamma and min(self.fixed_gamma) <= 0:
+        drawn = "independent" if sampling == "limit" else sampling
+        where = gaussian_neighborhood(drawn, gamma, num_points, num_samples, boundary)
+        check_backend(backend)
+        if learn_gamma and min(where.gamma) <= 0:
             raise ValueError("gamma must be positive to be learned")
+        self.fixed_gamma = tuple(where.gamma)
+        self.num_points, self.num_samples = where.num_points, where.num_samples
+        self.boundary, self.sampling, self.backend = boundary, sampling, backend
         self.log_gamma = nn.Parameter(torch.tensor(self.fixed_gamma).log()) if learn_gamma else None
 
     @property

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from crowdloc.attention import (
     available_backends,
+    checks,
     functional,
     gaussian_neighbor_attention,
     local_attention,
@@ -220,7 +221,7 @@ def test_backends_are_chosen_and_obeyed(monkeypatch: pytest.MonkeyPatch) -> None
     single = [x.float() for x in double]
     with pytest.raises(ValueError, match="triton"):
         gaussian_neighbor_attention(*single, backend="triton")
-    monkeypatch.setattr(functional, "_NUMBA", False)
+    monkeypatch.setitem(checks.INSTALLED, "numba", False)
     assert torch.equal(gaussian_neighbor_attention(*single), gaussian_neighbor_attention(*single, backend="reference"))
     with pytest.raises(ValueError, match="not installed"):
         gaussian_neighbor_attention(*single, backend="numba")
