@@ -10,29 +10,33 @@ all of the other side. Empty `datasets`, `metrics` or `sigmas` mean all that bot
 - similar: the difference is at most 0.005
 - rises, falls: each row of left against the one before
 - larger gain: left - right is larger for the first than for the second element of the chain in `over`
+- comparable: left is not worse than right by more than the share `over` of right
 - equals: the products left and right differ by at most `over`; exceeds: left is greater than right
 - measured: the paper prints no number that decides it
+
+A printed number is rounded. Where a comparison would turn out differently within the rounding of its cells, as every
+tie would, print does not decide it: "undecidable".
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 
 import pandas as pd
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.paper.tables import Cell, cells, read
+from crowdloc.paper.tables import COLUMNS, Cell, cells, read, roundings
 
 SIMILAR = 0.005  # "similar", "without hurting"
 EMPHATIC = 0.01  # "to a large extent", "significantly", "a lot": what `check_claims` asks for in a second verdict
 _ABOVE = 1e-9  # strictly positive, far below the last printed digit
 _FAMILIES = {
-    "AP": ("AP.50", "AP.75", "mAP"),
-    "AR": ("AR.50", "AR.75", "mAR"),
+    "AP": COLUMNS[:3],
+    "AR": COLUMNS[3:],
     "deviation": ("mAP deviation", "mAR deviation"),
 }
 _LOWER_IS_BETTER = ("MAE", "MSE", *_FAMILIES["deviation"])
@@ -53,10 +57,19 @@ class Contrast:
         """The weighted sum; KeyError if a cell is missing."""
         return math.fsum(weight * numbers[cell] for weight, cell in self.terms) + self.constant
 
-    def holds(self, value: float, *, emphatic: bool = False) -> bool:
+    def holds(self, value: float) -> bool:
         """Whether `value` lies in the interval (rounded to 1e-9: printed decimals are not exact in binary)."""
-        low = max(self.low, EMPHATIC) if emphatic else self.low
-        return low <= round(value, 9) <= self.high
+        return self.low <= round(value, 9) <= self.high
+
+    def judged(self, value: float, rounding: float) -> str:
+        """ "held", "failed", or "undecidable" where a true value nearer than `rounding` would turn the answer."""
+        if any(abs(value - limit) < rounding - 10 * _ABOVE for limit in (self.low, self.high)):
+            return "undecidable"
+        return "held" if self.holds(value) else "failed"
+
+    def emphasized(self) -> Contrast:
+        """The same comparison, asked for an effect of at least `EMPHATIC`."""
+        return replace(self, low=max(self.low, EMPHATIC))
 
 
 def claims() -> pd.DataFrame:
@@ -80,28 +93,42 @@ def contrasts(claim: str | None = None) -> list[Contrast]:
 
 
 def check_claims(numbers: Mapping[Cell, float] | None = None) -> pd.DataFrame:
-    """`claims()` with a verdict on the paper's own printed numbers (or on other `numbers` by cell).
+    """`claims()` with a verdict on the paper's own printed numbers (or on a correction of them, `numbers` by cell).
 
-    Further columns: `parts` (comparisons), `held`, `holds_in_print` ("yes", "partly", "no", or "not printed"),
-    `holds_emphatically` (the same with a margin of 0.01, for claims of a large effect in AP or AR) and `exceptions`.
+    Further columns: `parts` (comparisons), how many of them `held` or are `undecidable` because the printed digits
+    leave both answers open, `holds_in_print`, `holds_emphatically` (the same with a margin of 0.01, for claims of a
+    large effect in AP or AR) and `exceptions`. Answers: "yes" (all parts), "partly", "no", "undecidable" (no part
+    fails, but not all can be decided), "not printed".
     """
     numbers = cells() if numbers is None else numbers
     table = claims()
     rows = []
     for row in table.to_dict("records"):
-        parts = [(contrast, contrast.value(numbers)) for contrast in _expand(row)]
-        held = [contrast.holds(value) for contrast, value in parts]
-        strong = [contrast.holds(value, emphatic=True) for contrast, value in parts] if row["emphatic"] else []
-        failed = [f"{c.label} ({v:+.3g})" for (c, v), ok in zip(parts, held, strict=True) if not ok]
-        rows.append((len(parts), sum(held), _verdict(held), _verdict(strong) if strong else "", "; ".join(failed)))
-    columns = ["parts", "held", "holds_in_print", "holds_emphatically", "exceptions"]
+        parts = _expand(row)
+        judged = [_judged(part, numbers) for part in parts]
+        strong = [_judged(part.emphasized(), numbers) for part in parts] if row["emphatic"] else []
+        open_ = [
+            f"{part.label} ({part.value(numbers):+.3g}{', undecidable' if answer == 'undecidable' else ''})"
+            for part, answer in zip(parts, judged, strict=True)
+            if answer != "held"
+        ]
+        counts = [judged.count(answer) for answer in ("held", "undecidable")]
+        rows.append((len(parts), *counts, _verdict(judged), _verdict(strong) if strong else "", "; ".join(open_)))
+    columns = ["parts", "held", "undecidable", "holds_in_print", "holds_emphatically", "exceptions"]
     return table.join(pd.DataFrame(rows, columns=columns))
 
 
-def _verdict(held: list[bool]) -> str:
-    if not held:
+def _judged(part: Contrast, numbers: Mapping[Cell, float]) -> str:
+    rounding = math.fsum(abs(weight) * roundings()[cell] for weight, cell in part.terms)
+    return part.judged(part.value(numbers), rounding)
+
+
+def _verdict(judged: list[str]) -> str:
+    if not judged:
         return "not printed"
-    return "yes" if all(held) else "partly" if any(held) else "no"
+    if "failed" in judged:
+        return "partly" if "held" in judged else "no"
+    return "undecidable" if "undecidable" in judged else "yes"
 
 
 def _expand(claim: dict[str, str]) -> list[Contrast]:
@@ -118,6 +145,15 @@ def _directed(claim: dict[str, str], low: float, high: float, words: str) -> Ite
             sign = -1.0 if a.metric in _LOWER_IS_BETTER else 1.0
             label = f"{_place(a)}: {_name(a, b)} {words} {_name(b, a)}"
             yield Contrast(claim["id"], label, ((sign, a), (-sign, b)), low=low, high=high)
+
+
+def _comparable(claim: dict[str, str]) -> Iterator[Contrast]:
+    share = float(claim["over"])
+    for left, right in _pairs(claim):
+        for a, b in _matching(left, right, claim):
+            sign = -1.0 if a.metric in _LOWER_IS_BETTER else 1.0
+            label = f"{_place(a)}: {_name(a, b)} not worse than {_name(b, a)} by more than {share:.0%}"
+            yield Contrast(claim["id"], label, ((sign, a), (share - sign, b)), low=0.0)
 
 
 def _monotone(claim: dict[str, str], sign: float, words: str) -> Iterator[Contrast]:
@@ -160,6 +196,7 @@ _RELATIONS: dict[str, Callable[[dict[str, str]], Iterator[Contrast]]] = {
     "better": lambda claim: _directed(claim, _ABOVE, math.inf, "better than"),
     "not worse": lambda claim: _directed(claim, -SIMILAR, math.inf, "not worse than"),
     "similar": lambda claim: _directed(claim, -SIMILAR, SIMILAR, "similar to"),
+    "comparable": _comparable,
     "rises": lambda claim: _monotone(claim, 1.0, "rises"),
     "falls": lambda claim: _monotone(claim, -1.0, "falls"),
     "larger gain": _larger_gain,

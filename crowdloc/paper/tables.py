@@ -12,6 +12,8 @@ import pandas as pd
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.core.paths import PAPER
 
+COLUMNS = ("AP.50", "AP.75", "mAP", "AR.50", "AR.75", "mAR")  # of the localization tables
+
 
 class Cell(NamedTuple):
     """Address of a printed or measured number; `sigma` is None where a table has none."""
@@ -146,6 +148,18 @@ def cells() -> dict[Cell, float]:
         for r in _tidy(number).dropna(subset="value").itertuples():
             sigma = None if pd.isna(r.sigma) else int(r.sigma)
             found[Cell(r.table, r.dataset, r.row, sigma, r.metric)] = r.value
+    return found
+
+
+@cache
+def roundings() -> dict[Cell, float]:
+    """How far a printed number may be from the true one: half a unit of its last digit; 0 for Table I, which counts."""
+    found = {}
+    for number in NUMBERS:
+        for r in _tidy(number).dropna(subset="value").itertuples():
+            sigma = None if pd.isna(r.sigma) else int(r.sigma)
+            decimals = len(r.printed.partition(".")[2])
+            found[Cell(r.table, r.dataset, r.row, sigma, r.metric)] = 0.0 if number == "I" else 0.5 * 10.0**-decimals
     return found
 
 
