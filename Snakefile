@@ -1,6 +1,6 @@
-# The whole reproduction: data -> evaluate or train -> notebooks -> report. `crowdloc run all` calls it.
-# source: stored (recompute from stored evidence) | weights (infer again) | train (train again)
-# data_root: folder of the real data sets (else CROWDLOC_DATA); notebooks whose data is not there are left out.
+# The whole reproduction: data -> [train ->] evaluate -> notebooks -> report. `crowdloc run all` calls it.
+# --config source=stored (recompute from stored evidence) | weights (infer again) | train (train again)
+# CROWDLOC_DATA: folder of the real data sets; what needs data that is not there is left out.
 # Only build/ is written. A job runs again when its `key`, a hash of the code and sources that it depends on,
 # changes; file times play no part: sources are in the key and are no inputs (Snakemake refuses inputs from the
 # future, even `ancient` ones), results are compared by checksum.
@@ -12,9 +12,11 @@ from crowdloc.core import paths
 from crowdloc.reproduce import graph
 
 SOURCE = config.get("source", "weights")
-PLAN = graph.plan(SOURCE, config.get("data_root"))
+PLAN = graph.plan(SOURCE)
+# One thread each: as many jobs as cores is fastest, and numbers do not depend on how many run.
+THREADS = "OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1"
 CROWDLOC = f"{shlex.quote(sys.executable)} -m crowdloc"
-DATA_ROOT = f"--data-root {shlex.quote(str(PLAN.root))}" if PLAN.root else ""
+DATA_ROOT = '--data-root "$CROWDLOC_DATA"' if graph.is_text(PLAN.root) else ""
 NOTEBOOKS = os.path.relpath(paths.NOTEBOOKS, paths.BUILD)
 EXECUTED = [f"notebooks/{name}.ipynb" for name in PLAN.notebooks]
 
@@ -25,33 +27,36 @@ rule all:
 
 rule data:
     output: "data/synthcrowd.txt"
+    log: "logs/data.log"
     params: key=graph.data_key()
-    shell: "{CROWDLOC} data generate synthcrowd --preset mini --out data/synthcrowd > {output:q}"
-
-if SOURCE == "weights":
-    rule evaluate:
-        input: lambda wildcards: graph.generated(wildcards.id)
-        output: "evaluations/{id}.json"
-        params: key=lambda wildcards: graph.experiment_key(wildcards.id, SOURCE, PLAN.root)
-        threads: 2
-        shell: "{CROWDLOC} evaluate {wildcards.id:q} --out {output:q} {DATA_ROOT}"
+    shell: "{CROWDLOC} data generate synthcrowd --preset mini --out data/synthcrowd > {output:q} 2> {log:q}"
 
 if SOURCE == "train":
     rule train:
-        input: lambda wildcards: graph.generated(wildcards.id)
-        output: "experiments/{id}/metrics.json"
-        params: key=lambda wildcards: graph.experiment_key(wildcards.id, SOURCE, PLAN.root)
-        threads: 4
-        shell: "{CROWDLOC} train {wildcards.id:q} --out experiments/{wildcards.id:q} {DATA_ROOT}"
+        input: lambda w: graph.generated(w.id) + graph.begun(w.id)
+        output: "experiments/{id}/training.json"
+        log: "logs/train/{id}.log"
+        params: key=lambda w: graph.training_key(w.id, PLAN.root)
+        shell: "{THREADS} {CROWDLOC} train {wildcards.id:q} --key {params.key} > {log:q} 2>&1"
+
+if SOURCE != "stored":
+    rule evaluate:
+        input: lambda w: graph.generated(w.id) + graph.trained(w.id, SOURCE)
+        output: f"evaluations/{SOURCE}/{{id}}/evaluation.json"
+        log: f"logs/evaluate/{SOURCE}/{{id}}.log"
+        params: key=lambda w: graph.evaluation_key(w.id, SOURCE, PLAN.root)
+        shell: "{THREADS} {CROWDLOC} evaluate {wildcards.id:q} --source {SOURCE} > {log:q} 2>&1"
 
 rule notebook:
-    input: lambda wildcards: PLAN.results(wildcards.name)
+    input: lambda w: PLAN.evaluations(w.name)
     output: "notebooks/{name}.ipynb"
-    params: key=lambda wildcards: graph.notebook_key(wildcards.name, SOURCE)
-    shell: "{CROWDLOC} run {NOTEBOOKS:q}/{wildcards.name:q}.ipynb --source {SOURCE} --out {output:q} {DATA_ROOT}"
+    log: "logs/notebook/{name}.log"
+    params: key=lambda w: graph.notebook_key(w.name, SOURCE, PLAN.root, experiments=PLAN.notebooks[w.name])
+    shell: "{CROWDLOC} run {NOTEBOOKS:q}/{wildcards.name:q}.ipynb --source {SOURCE} --out {output:q} {DATA_ROOT} > {log:q} 2>&1"
 
 rule report:
-    input: EXECUTED, PLAN.results()
+    input: EXECUTED, PLAN.evaluations()
     output: "report.txt"
-    params: key=graph.notebook_key("", SOURCE)
-    shell: "{CROWDLOC} report > {output:q}"
+    log: "logs/report.log"
+    params: key=graph.report_key(PLAN)
+    shell: "{CROWDLOC} report --source {SOURCE} > {output:q} 2> {log:q}"

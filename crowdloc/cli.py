@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -23,6 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Exit status: 0, 1 for a failed check or job, 2 for an error that the user can mend."""
     from crowdloc.core.locking import follow_leader
 
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8; they come out as they are
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
     options = _parser().parse_args(argv)
     follow_leader()
     try:
@@ -44,24 +48,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _list(o: argparse.Namespace) -> None:
-    from crowdloc.core import paths
-    from crowdloc.results import runs
+    from crowdloc.models.registry import METHODS
+    from crowdloc.reproduce.graph import state
     from crowdloc.results.experiments import all_experiments
 
-    for experiment in all_experiments():
-        state = ["stored"] if runs.is_stored(experiment) else []
-        state += ["weights"] if (paths.RESULTS / experiment.id / runs.WEIGHTS).is_file() else []
-        state += ["made here"] if (paths.BUILD / "experiments" / experiment.id / runs.METRICS).is_file() else []
-        print(f"{experiment.id:<40}  {', '.join(state) or 'not measured'}")
+    experiments = all_experiments()
+    states = {experiment: state(experiment) for experiment in experiments}
+    width = max(len(experiment.id) for experiment in experiments)
+    for experiment, found in states.items():
+        print(f"{experiment.id:<{width}}  {', '.join(found) or 'not measured'}")
+    without = [m for m in METHODS if not any("stored" in states[e] for e in experiments if e.method == m)]
+    if without:
+        print(f"methods without results: {', '.join(without)}")
 
 
 def _run(o: argparse.Namespace) -> int:
     if o.notebook == "all":
-        from crowdloc.reproduce import graph
+        from crowdloc.reproduce import running
 
         if o.parameter or o.out:
             raise CrowdlocError("run all takes neither --parameter nor --out: name one notebook")
-        return graph.run(o.source or "weights", o.data_root, o.cores, o.snakemake)
+        return running.run(o.source or "weights", o.data_root, o.cores, o.snakemake)
     from crowdloc.core import paths
     from crowdloc.reproduce import notebooks
 
@@ -81,45 +88,64 @@ def _refresh(o: argparse.Namespace) -> None:
         print(f"{path.name}: {'changed' if notebooks.refresh(path) else 'unchanged'}", flush=True)
 
 
-def _check(o: argparse.Namespace) -> None:
+def _check(o: argparse.Namespace) -> int:
     from crowdloc.core import paths
-    from crowdloc.results import tables as results
+    from crowdloc.results import checking
 
-    print(results.check(paths.data_root(o.data_root)).to_string(index=False))
+    return checking.check(paths.data_root(o.data_root))
 
 
 def _report(o: argparse.Namespace) -> None:
-    from crowdloc.results import tables as results
+    from crowdloc.core import paths
 
-    print(results.report())
+    last = paths.BUILD / "report.txt"
+    if o.source is None and last.is_file():
+        print(last.read_text(encoding="utf-8"), end="")
+        return
+    from crowdloc.results import overview
+
+    print(overview.report(o.source or "stored", o.data_root))
 
 
 def _train(o: argparse.Namespace) -> None:
-    from crowdloc.core import paths
     from crowdloc.core.locking import is_held_for_us, locked
     from crowdloc.results import runs
-    from crowdloc.results.experiments import get_experiment
+    from crowdloc.results.experiments import Experiment
 
-    experiment = get_experiment(o.id)
-    out = o.out or paths.BUILD / "experiments" / experiment.id
+    experiment = Experiment.parse(o.id)
+    out = o.out or runs.trained(experiment)
     lock = out / ".lock"
     # Further processes of the same training (`--devices`) are started by the first, which holds the lock.
     with nullcontext() if is_held_for_us(lock) else locked(lock, f"training of {experiment.id}"):
+        if o.key:
+            _begin_anew(out, o.key)
         print(runs.train(experiment, out=out, root=o.data_root, devices=o.devices or "auto"))
+
+
+def _begin_anew(folder: Path, key: str) -> None:
+    """Remove the checkpoint of a training that was begun with another key, that is by other code or on other data."""
+    from crowdloc.core.files import atomic_write
+    from crowdloc.training.checkpoints import CHECKPOINT
+
+    path = folder / "key.txt"
+    if path.is_file() and path.read_text(encoding="utf-8", errors="replace").strip() != key:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        (folder / "log.csv").unlink(missing_ok=True)
+    with atomic_write(path) as temporary:
+        temporary.write_text(f"{key}\n", encoding="utf-8")
 
 
 def _evaluate(o: argparse.Namespace) -> None:
     from crowdloc.results import runs
-    from crowdloc.results.experiments import get_experiment
+    from crowdloc.results.experiments import Experiment
 
-    runs.evaluate_stored_weights(get_experiment(o.id), out=o.out, root=o.data_root)
+    print(runs.evaluate(Experiment.parse(o.id), source=o.source, root=o.data_root))
 
 
 def _promote(o: argparse.Namespace) -> None:
-    from crowdloc.results import runs
-    from crowdloc.results.experiments import get_experiment
+    from crowdloc.results import store
 
-    print(runs.promote(get_experiment(o.id)))
+    print(store.promote(o.name))
 
 
 def _locate(o: argparse.Namespace) -> None:
@@ -130,7 +156,7 @@ def _locate(o: argparse.Namespace) -> None:
         points.to_csv(sys.stdout, index=False)
         return
     with atomic_write(o.out) as temporary:
-        points.to_csv(temporary, index=False)
+        points.to_csv(temporary, index=False, errors="surrogateescape")
 
 
 def _generate(o: argparse.Namespace) -> None:
@@ -168,7 +194,7 @@ def _parser() -> _Parser:
     def data_root(command: argparse.ArgumentParser) -> None:
         command.add_argument("--data-root", metavar="FOLDER", help="real data sets (default: CROWDLOC_DATA)")
 
-    add("list", _list, "experiments: id, data, preset and what is stored of each")
+    add("list", _list, "experiments and what there is of each: stored, weights, made here")
 
     run = add("run", _run, "execute one notebook, or all with what they need, into build/notebooks")
     run.add_argument("notebook", metavar="NOTEBOOK|all", help="path, name or number; all: the whole reproduction")
@@ -180,17 +206,20 @@ def _parser() -> _Parser:
                      help="the rest of the line goes to Snakemake: --executor slurm --jobs 20")  # fmt: skip
     data_root(run)
 
-    data_root(add("check", _check, "recompute every stored metric from its stored evidence"))
+    data_root(add("check", _check, "compare everything in results/ with its evidence, its digests and the lists"))
 
-    promote = add("promote", _promote, "copy a finished run from build/ into results/")
-    promote.add_argument("id", metavar="ID")
+    promote = add("promote", _promote, "copy a finished result from build/ into results/")
+    promote.add_argument("name", metavar="ID", help="an experiment, or studies/NAME, datasets/NAME, kernels/NAME")
 
     train = add("train", _train, "train an experiment; an interrupted one goes on where it stopped")
     train.add_argument("--devices", type=_positive, metavar="N", help="processes or GPUs (default: auto)")
-    evaluate = add("evaluate", _evaluate, "run an experiment's stored weights again on its test data")
+    train.add_argument("--out", type=Path, metavar="FOLDER", help="default: under build/")
+    train.add_argument("--key", help=argparse.SUPPRESS)
+    evaluate = add("evaluate", _evaluate, "run an experiment's weights over its test images")
+    evaluate.add_argument("--source", choices=("weights", "train"), default="weights",
+                          help="the stored weights (default), or those trained here")  # fmt: skip
     for command in (train, evaluate):
         command.add_argument("id", metavar="ID", help="see crowdloc list")
-        command.add_argument("--out", type=Path, metavar="PATH", help="default: under build/")
         data_root(command)
 
     locate = add("locate", _locate, "heads in an image, a folder of images or a video, as CSV")
@@ -210,7 +239,9 @@ def _parser() -> _Parser:
     info = add("info", _info, "where to get the real data sets, their terms, the folders expected", kinds)
     info.add_argument("name", metavar="NAME", nargs="?")
 
-    add("report", _report, "the summary table of the last run")
+    report = add("report", _report, "the report of the last run; with --source it is made anew")
+    report.add_argument("--source", choices=("stored", "weights", "train"), help="what is missing is computed")
+    data_root(report)
 
     refresh = add("refresh", _refresh, "for authors: execute notebooks in place (all if none is named)")
     refresh.add_argument("notebook", nargs="*", metavar="NOTEBOOK")

@@ -1,168 +1,236 @@
-"""The whole reproduction: what a run consists of, when one of its jobs is out of date, and running it."""
+"""What a whole run consists of, and when one of its jobs is out of date.
+
+Planned from the lists of experiments, never from what happens to be stored: a depth decides which of them are made.
+Nothing is read but names, code and stored files; of real data sets only the listing.
+"""
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import math
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from crowdloc.core import locking, paths
+from crowdloc import datasets
+from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.core.files import digest
-from crowdloc.reproduce import notebooks
+from crowdloc.core.files import digest, is_temporary
+from crowdloc.reproduce import dependencies, notebooks
+from crowdloc.results.experiments import SOURCES as DATA
+from crowdloc.results.experiments import TABLES, Experiment, all_experiments, experiments_of
 
 SOURCES = ("stored", "weights", "train")
-# Rooms that cannot change what a network predicts; every other may, also what is added later.
-_NOT_MODEL = {"__main__.py", "cli.py", "benchmarks", "figures", "paper", "reproduce", "studies"}
-# On 2 cores, for the estimate at the start.
-_SECONDS = {"data": 30, "evaluate": 40, "train": 200, "notebook": 20}
-
-
-def experiments() -> dict[str, tuple[str, str]]:
-    """Ids of the stored experiments that have weights, with their data set and preset."""
-    found = {}
-    for path in sorted(paths.RESULTS.rglob("weights.safetensors")):
-        id = path.parent.relative_to(paths.RESULTS).as_posix()
-        data, _, preset = id.split("/")[0].partition("-")
-        if (path.parent / "experiment.json").is_file():
-            found[id] = data, preset
-    return found
-
-
-@functools.cache
-def clips(data: str, root: Path | None) -> int:
-    """Number of test clips of a real data set; CrowdlocError where it is not there."""
-    from crowdloc import datasets
-
-    return len(datasets.load(data, root=root))
+SEED = 0  # below "stored" notebooks read one seed, this one unless told otherwise
+# Names of files as `results.runs` has them, which takes seconds to import.
+METRICS, WEIGHTS, TRAINING, EVALUATION = "metrics.json", "weights.safetensors", "training.json", "evaluation.json"
+# Rooms that can change what a training ends in; what follows after it is not trained again for.
+_TRAINING = ("attention", "datasets", "models", "training", "core/random_bits.py")
+# Seconds of one core, for estimates; of a training for each image of a batch and step.
+_SECONDS = {"data": 60.0, "evaluate": 60.0, "notebook": 20.0, "report": 10.0}
+_SECONDS_PER_CLIP = 0.17
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One run: depth, notebooks and experiments with their data set and preset, what is left out and why."""
+    """One run: its depth, the experiments to make, the notebooks with those that they read, and what is left out."""
 
     source: str
     root: Path | None
-    uses: dict[str, tuple[str, str]]
-    made: dict[str, tuple[str, str]]
+    experiments: tuple[Experiment, ...]
+    notebooks: dict[str, tuple[Experiment, ...]]
     left_out: tuple[str, ...]
 
-    @property
-    def notebooks(self) -> list[str]:
-        """Names of the notebooks to execute."""
-        return list(self.uses)
-
-    def results(self, name: str | None = None) -> list[str]:
-        """Files of this run that a notebook (or, without a name, the report) reads, relative to build/."""
-        pattern = {"weights": "evaluations/{}.json", "train": "experiments/{}/metrics.json"}.get(self.source)
-        wanted = None if name is None else self.uses[name]
-        return [pattern.format(id) for id, kind in self.made.items() if pattern and wanted in (None, kind)]
+    def evaluations(self, name: str | None = None) -> list[str]:
+        """What a notebook (without a name: the report) waits for, relative to build/."""
+        wanted = self.experiments if name is None else self.notebooks[name]
+        return [f"evaluations/{self.source}/{e.id}/{EVALUATION}" for e in wanted]
 
     def minutes(self, cores: int) -> int:
         """Rough time of a run from nothing."""
-        generated = any(data == "synthcrowd" for data, _ in self.made.values())
-        heavy = generated * _SECONDS["data"] + len(self.results()) * _SECONDS.get(_job(self.source), 0)
-        return max(1, math.ceil((heavy + len(self.uses) * _SECONDS["notebook"] / cores) / 60))
-
-
-def _job(source: str) -> str:
-    return {"weights": "evaluate"}.get(source, source)
+        jobs = [("notebook", name) for name in self.notebooks]
+        jobs += [("evaluate", e.id) for e in self.experiments]
+        jobs += [("data", "")] * any(e.source.generated for e in self.experiments)
+        if self.source == "train":
+            jobs += [("train", e.id) for e in with_starts(self.experiments)]
+        return max(1, math.ceil(sum(seconds(*job) for job in jobs) / cores / 60))
 
 
 def plan(source: str, data_root: str | os.PathLike[str] | None = None) -> Plan:
-    """The run of a depth with the data at hand: SynthCrowd always, a real set where the data root has it."""
+    """The run of a depth with the data at hand: SynthCrowd always, a real set where the data root has it.
+
+    "stored" makes nothing; "weights" evaluates what tables list and has stored weights; "train" trains and evaluates
+    what tables list, one seed of each.
+    """
     if source not in SOURCES:
         raise CrowdlocError(f"source {source!r} is unknown: choose {', '.join(SOURCES)}")
     root = paths.require_data_root(data_root).resolve() if paths.data_root(data_root) else None
-    uses, left_out = {}, []
+    listed = dict.fromkeys(e for table in TABLES for e in experiments_of(table))
+    wanted = {
+        "stored": [],
+        "weights": [e for e in listed if (paths.RESULTS / e.id / WEIGHTS).is_file()],
+        "train": [e for e in listed if e.seed == SEED],
+    }[source]
+    absent: dict[str, str] = {}  # data set -> why
+    chosen, left_out = {}, []
     for path in notebooks.numbered():
-        given = notebooks.parameters(path)
-        data = given.get("data", "synthcrowd")
-        if data != "synthcrowd":
-            try:
-                clips(data, root)
-            except CrowdlocError as error:
-                left_out.append(f"{path.stem}: {error}")
-                continue
-        uses[path.stem] = data, given.get("preset", "mini")
-    made = {id: kind for id, kind in experiments().items() if source != "stored" and kind in uses.values()}
-    return Plan(source, root, uses, made, tuple(left_out))
+        data = str(notebooks.parameters(path).get("data", "synthcrowd"))
+        reason = None if source == "stored" else _absence(data, root, absent)
+        if reason is not None:
+            left_out.append(f"{path.stem}: {reason}")
+        else:
+            chosen[path.stem] = path
+    made = tuple(e for e in wanted if _absence(e.data, root, absent) is None)
+    used = {name: tuple(e for e in uses(path).experiments if e in made) for name, path in chosen.items()}
+    return Plan(source, root, made, used, tuple(left_out))
+
+
+def with_starts(experiments: Iterable[Experiment]) -> list[Experiment]:
+    """Experiments, each after the one that it starts from, each once."""
+    return list(dict.fromkeys(e for one in experiments for e in (one.start, one) if e is not None))
+
+
+@dataclass(frozen=True)
+class Uses:
+    """What a notebook depends on: modules, folders of results/, experiments."""
+
+    modules: tuple[str, ...]
+    folders: tuple[str, ...]
+    experiments: tuple[Experiment, ...]
+
+
+@functools.cache
+def uses(path: Path) -> Uses:
+    """What a notebook's code imports and names."""
+    code = dependencies.code_cells(path)
+    modules = dependencies.reached(dependencies.imported(code, path))
+    read = dependencies.experiments_used(code, modules)
+    return Uses(tuple(sorted(modules)), tuple(dependencies.results_of(modules)), tuple(with_starts(read)))
+
+
+def state(experiment: Experiment) -> list[str]:
+    """What there is of an experiment: "stored", "weights", "made here"."""
+    stored, here = paths.RESULTS / experiment.id, paths.BUILD / "experiments" / experiment.id
+    found = {"stored": stored / METRICS, "weights": stored / WEIGHTS, "made here": here / TRAINING}
+    return [word for word, path in found.items() if path.is_file()]
 
 
 def generated(id: str) -> list[str]:
     """The generated data that an experiment reads, relative to build/."""
-    return ["data/synthcrowd.txt"] if id.startswith("synthcrowd") else []
+    return ["data/synthcrowd.txt"] if Experiment.parse(id).source.generated else []
 
 
+def begun(id: str) -> list[str]:
+    """The training that a training begins with, relative to build/."""
+    start = Experiment.parse(id).start
+    return trained(start.id, "train") if start else []
+
+
+def trained(id: str, source: str) -> list[str]:
+    """The training that an evaluation takes its weights from, relative to build/; none but at the depth "train"."""
+    return [f"experiments/{id}/{TRAINING}"] if source == "train" else []
+
+
+def is_text(root: Path | None) -> bool:
+    """Whether a data root is there and has a name that a notebook can hold; else its environment variable must do."""
+    try:
+        return root is not None and bool(str(root).encode())
+    except UnicodeEncodeError:  # a name that is not UTF-8
+        return False
+
+
+def seconds(rule: str, id: str = "") -> float:
+    """Rough time of a job on one core."""
+    if rule != "train":
+        return _SECONDS.get(rule, 0.0)
+    recipe = Experiment.parse(id).recipe
+    return recipe.steps * recipe.batch_size * _SECONDS_PER_CLIP
+
+
+@functools.cache
 def data_key() -> str:
     """Changes when SynthCrowd may."""
     return digest(paths.PACKAGE / "datasets" / "synthcrowd")
 
 
-def experiment_key(id: str, source: str, root: Path | None) -> str:
-    """Changes when an experiment's numbers may: code, recipe, stored weights, amount of real data."""
-    code = [path for path in sorted(paths.PACKAGE.iterdir()) if path.name not in _NOT_MODEL]
-    stored = [paths.RESULTS / id / name for name in ("experiment.json", "weights.safetensors")]
-    data = id.partition("-")[0]
-    amount = "" if data == "synthcrowd" else f"-{clips(data, root)}"
-    return digest(*code, *stored[: 1 if source == "train" else 2]) + amount
+@functools.cache
+def training_key(id: str, root: Path | None) -> str:
+    """Changes when a training's weights may: code, what is trained and from where, amount of real data."""
+    experiment = Experiment.parse(id)
+    code = digest(*(paths.PACKAGE / part for part in _TRAINING))
+    start = training_key(experiment.start.id, root) if experiment.start else ""
+    return _hash(code, json.dumps(experiment.describe(), sort_keys=True), start, _amount(experiment.data, root))
 
 
 @functools.cache
-def notebook_key(name: str, source: str) -> str:
-    """Changes when a notebook's outputs may; without a name, the report's."""
-    own = [paths.NOTEBOOKS / f"{name}.ipynb"] if name else []
-    return f"{source}-{digest(paths.PACKAGE, paths.RESULTS, *own)}"
+def evaluation_key(id: str, source: str, root: Path | None) -> str:
+    """Changes when an experiment's numbers may: code, weights (or how they are trained), amount of real data."""
+    experiment = Experiment.parse(id)
+    if source == "train":
+        weights = training_key(id, root)
+    else:
+        weights = _stored_digest(with_starts([experiment]))
+    return _hash(dependencies.code_digest(dependencies.READER), weights, _amount(experiment.data, root))
 
 
-def run(source: str, data_root: str | None, cores: int | None, extra: Sequence[str] = ()) -> int:
-    """Run the whole graph with Snakemake, then print the report; returns an exit status.
+@functools.cache
+def notebook_key(name: str, source: str, root: Path | None, *, experiments: tuple[Experiment, ...] = ()) -> str:
+    """Changes when a notebook's outputs may; `experiments` are those of this run that it reads."""
+    path = paths.NOTEBOOKS / f"{name}.ipynb"
+    used = uses(path)
+    code = digest(*dependencies.code_of(used.modules))
+    stored = _stored_digest(used.experiments) + digest(*(paths.RESULTS / folder for folder in used.folders))
+    made = (evaluation_key(e.id, source, root) for e in experiments)
+    return _hash(source, digest(path), code, stored, *made)
 
-    One run at a time per build folder. Killed in any way, it leaves no lock and no running job, and the next one
-    goes on where it stopped. `extra` are further options of Snakemake, for example `--executor slurm`.
-    """
-    snakefile = paths.ROOT / "Snakefile"
-    if not snakefile.is_file():
-        raise CrowdlocError(
-            f"{snakefile} is missing: the whole run needs a clone of the repository, not only the package"
-        )
-    from snakemake.cli import main as snakemake
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = cores or usable
-    with locking.locked(paths.BUILD / ".lock", f"build folder {paths.BUILD}"):
-        todo = plan(source, data_root)
-        print(
-            f"crowdloc: {len(todo.results())} experiments ({source}) and {len(todo.uses)} notebooks on {cores} cores: "
-            f"about {todo.minutes(cores)} minutes, less where results are up to date",
-            flush=True,
-        )
-        for reason in todo.left_out:
-            print(f"crowdloc: left out: {reason}", flush=True)
-        locking.lead()
-        # Jobs and kernels start elsewhere and must import this very package.
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")]))
-        if not sys.stderr.isatty():
-            os.environ.setdefault("TQDM_MININTERVAL", "10")  # a log needs no moving bars
-        options = f"--cores {cores} --keep-going --nolock --rerun-incomplete --rerun-triggers params input code".split()
-        options += ["--snakefile", str(snakefile), "--directory", str(paths.BUILD)]
-        options += ["--max-checksum-file-size", "100MB"]  # executed notebooks hold pictures
-        options += ["--quiet", "rules", "host", "reason", *extra]
-        options += ["--config", f"source={source}", *([f"data_root={todo.root}"] if todo.root else [])]
+def report_key(todo: Plan) -> str:
+    """Changes when the report may."""
+    code = dependencies.code_digest("crowdloc.results.overview")
+    keys = [notebook_key(name, todo.source, todo.root, experiments=used) for name, used in todo.notebooks.items()]
+    made = [evaluation_key(e.id, todo.source, todo.root) for e in todo.experiments]
+    stored = _stored_digest(all_experiments())
+    return _hash(code, stored, *keys, *made)
+
+
+def _absence(data: str, root: Path | None, known: dict[str, str]) -> str | None:
+    """Why a data set cannot be used; None where it can. Only folders are looked at."""
+    name = DATA[data].dataset if data in DATA else data
+    if name.startswith("synthcrowd"):
+        return None
+    if name not in known:
         try:
-            snakemake(options)
-        except SystemExit as stop:
-            if stop.code:
-                print(
-                    "crowdloc: error: some jobs failed (see above); the same command goes on from here",
-                    file=sys.stderr,
-                )
-                return 1
-    report = paths.BUILD / "report.txt"
-    if report.is_file() and not {"-n", "--dry-run"} & set(extra):
-        print(report.read_text(encoding="utf-8"), end="")
-    return 0
+            datasets.scan(name, root, "test")
+            known[name] = ""
+        except CrowdlocError as error:
+            known[name] = str(error)
+    return known[name] or None
+
+
+@functools.cache
+def _amount(data: str, root: Path | None) -> str:
+    """Changes with the files of a real data set, by their names; nothing is read. Empty for generated data."""
+    if DATA[data].generated or root is None:
+        return ""
+    stem = DATA[data].dataset.partition("_")[0]
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and stem in path.name.lower()] or [root]
+    hasher = hashlib.sha256()
+    for folder in folders:
+        names = sorted(os.path.join(where, name) for where, _, files in os.walk(folder) for name in files)
+        for name in names:
+            if not is_temporary(name):
+                hasher.update(os.fsencode(os.path.relpath(name, root)) + b"\0")
+    return hasher.hexdigest()[:16]
+
+
+def _stored_digest(experiments: Iterable[Experiment]) -> str:
+    chosen = list(experiments)
+    truths = dict.fromkeys(paths.RESULTS / "truth" / f"{e.group}-test.parquet" for e in chosen)
+    return digest(*(paths.RESULTS / e.id for e in chosen), *truths)
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

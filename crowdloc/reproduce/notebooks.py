@@ -18,6 +18,9 @@ from crowdloc.core.files import atomic_write
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+# What damaged or deeply nested files and texts end in.
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_NO_LITERAL = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError)
 CELL_SECONDS = 4 * 3600  # a cell that takes longer hangs: training the mini preset takes minutes
 
 
@@ -32,7 +35,8 @@ def find(name: str) -> Path:
         path = Path(name) if Path(name).is_file() else paths.NOTEBOOKS / Path(name).name
         if path.is_file():
             return path.resolve()
-    found = [p for p in numbered() if p.stem == name or (name.isdigit() and int(p.stem[:2]) == int(name))]
+    number = name.lstrip("0") or "0"
+    found = [p for p in numbered() if p.stem == name or (p.stem[:2].lstrip("0") or "0") == number]
     if len(found) != 1:
         known = ", ".join(p.stem[:2] for p in numbered()) or "none"
         raise CrowdlocError(f"no notebook {name!r} in {paths.NOTEBOOKS}: give a path, a name or a number ({known})")
@@ -43,20 +47,20 @@ def parameters(path: Path) -> dict[str, Any]:
     """Names and default values in the cell tagged `parameters`; anything but literals there is an error."""
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    except _UNREADABLE:
         raise CrowdlocError(f"{path} is no readable notebook: restore it from git") from None
     if len(tagged) != 1:
         raise CrowdlocError(f"{path} has {len(tagged)} cells tagged 'parameters': it needs exactly one")
     found: dict[str, Any] = {}
     try:
-        for line in ast.parse("".join(tagged[0]["source"])).body:
+        for line in ast.parse(tagged[0]).body:
             match line:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     found[name] = ast.literal_eval(value)
                 case _:
                     raise ValueError
-    except (ValueError, SyntaxError):
+    except _NO_LITERAL:
         raise CrowdlocError(f"{path}: the cell tagged 'parameters' may only assign literals") from None
     return found
 
@@ -80,6 +84,7 @@ def run(path: Path, given: Mapping[str, Any], out: Path | None = None) -> Path:
     The copy appears under its name only when every cell ran; a failed one is kept as `NAME.failed.ipynb`.
     """
     check_parameters(path, given)
+    _check_text(given)
     target = (out or paths.BUILD / "notebooks" / path.name).absolute()
     failed = target.with_suffix(".failed.ipynb")
     failed.unlink(missing_ok=True)
@@ -91,8 +96,8 @@ def run(path: Path, given: Mapping[str, Any], out: Path | None = None) -> Path:
     with atomic_write(target) as temporary:
         try:
             papermill.execute_notebook(
-                path,
-                temporary,
+                _as_template(path),
+                _as_template(temporary),
                 dict(given),
                 kernel_name="python3",
                 cwd=paths.NOTEBOOKS if paths.NOTEBOOKS.is_dir() else path.parent,
@@ -117,8 +122,12 @@ def refresh(path: Path) -> bool:
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
-    before = path.read_text(encoding="utf-8")
-    notebook = nbformat.reads(before, as_version=4)
+    try:
+        before = path.read_text(encoding="utf-8")
+        notebook = nbformat.reads(before, as_version=4)
+        nbformat.validate(notebook)
+    except (*_UNREADABLE, nbformat.ValidationError):
+        raise CrowdlocError(f"{path} is no readable notebook: restore it from git") from None
     client = NotebookClient(
         notebook,
         kernel_name="python3",
@@ -155,11 +164,28 @@ def clean(notebook: NotebookNode) -> None:
         cell.outputs = [output for output in cell.outputs if output.get("data", True)]
 
 
+def _check_text(given: Mapping[str, Any]) -> None:
+    """Refuse what a notebook cannot hold: names of files that are not UTF-8."""
+    for name, value in given.items():
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            remedy = "set the environment variable CROWDLOC_DATA instead" if name == "data_root" else "rename it"
+            raise CrowdlocError(
+                f"parameter {name}={value!r} is not UTF-8, which a notebook cannot hold: {remedy}"
+            ) from None
+
+
+def _as_template(path: Path) -> str:
+    """A path as papermill takes it: braces would be parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 def literal(text: str) -> Any:
     """A value given on the command line: a Python literal where it reads as one, else the text itself."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except _NO_LITERAL:
         return text
 
 
