@@ -70,6 +70,18 @@ def write_via(path: Path, *boxes: tuple[float, float, float, float]) -> None:
     path.write_text(VIA % json.dumps(regions))
 
 
+def write_ucsd(root: Path, locations: dict[tuple[int, int], list], region: Any = None) -> None:
+    """Ten clips of two frames; `locations` of (clip, frame), 1-based as in the files, and the region's mask."""
+    for clip in range(10):
+        name = f"vidf1_33_{clip:03d}"
+        rows = [np.array(locations.get((clip, t), []), float).reshape(-1, 3) for t in (1, 2)]
+        save(root / "vidf" / f"{name}_frame_full.mat", frame=cell(*({"loc": loc} for loc in rows)))
+        for t in (1, 2):
+            write_image(root / "vidf" / f"{name}.y" / f"{name}_f{t:03d}.png", (238, 158), grey=True)
+    if region is not None:
+        save(root / "vidf" / "vidf1_33_roi_mainwalkway.mat", roi={"mask": region})
+
+
 def write_text(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)

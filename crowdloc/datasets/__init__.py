@@ -11,7 +11,7 @@ from typing import Any
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.core.paths import require_data_root
 from crowdloc.datasets.base import Clip, ClipDataset, Frame
-from crowdloc.datasets.catalog import info
+from crowdloc.datasets.catalog import FACTS, info
 from crowdloc.datasets.files import choose
 from crowdloc.datasets.reading import SPLITS, Listing, assemble, inside_roi
 from crowdloc.datasets.verification import verify
@@ -40,8 +40,8 @@ def load(name: str, root: str | PathLike[str] | None = None, split: str = "test"
 
     Options: `num_frames` (T, default 3, for single images 1) and `frame_step`; for real sets `outside`, the
     rule for points outside the image: "clip" to the border (default: published counts include them), "drop"
-    or "keep"; for SynthCrowd `domain` and `preset`; for DroneCrowd `annotation`. Raises CrowdlocError for an
-    unknown name, split or option, absent folders and damaged files.
+    (default of UCSD, whose counts do not) or "keep"; for SynthCrowd `domain` and `preset`; for DroneCrowd
+    `annotation`. Raises CrowdlocError for an unknown name, split or option, absent folders and damaged files.
     """
     choose("name", name, NAMES)
     if name == "synthcrowd":
@@ -50,7 +50,7 @@ def load(name: str, root: str | PathLike[str] | None = None, split: str = "test"
         defaults = {"domain": "sense", "preset": "mini", "num_frames": 3, "frame_step": 1}
         _check_options(name, options, list(defaults))
         return load_synthcrowd(root, split, **{**defaults, **options})
-    common = {"num_frames": _READERS[name][2], "frame_step": 1, "outside": "clip"}
+    common = {"num_frames": _READERS[name][2], "frame_step": 1, "outside": _outside(name)}
     _check_options(name, options, [*common, *_reader(name)[1]])
     own = {option: options.pop(option) for option in list(options) if option not in common}
     return assemble(scan(name, root, split, **own), name, split, **{**common, **options})
@@ -69,6 +69,11 @@ def _reader(name: str) -> tuple[Callable[..., Listing], list[str]]:
     reader = import_module(f"{__name__}.{module}").scan
     keywords = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
     return reader, [keyword for keyword in keywords if keyword not in fixed]
+
+
+def _outside(name: str) -> str:
+    """Default rule for points outside the image: one that is moved to the border must not get into a region."""
+    return "drop" if FACTS[name].counted_in_roi else "clip"
 
 
 def _check_options(name: str, options: dict[str, Any], known: list[str]) -> None:

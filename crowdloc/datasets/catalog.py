@@ -9,7 +9,8 @@ from crowdloc.datasets.files import choose
 
 @dataclass(frozen=True)
 class Facts:
-    """One data set; `annotations` is the published total, `measured` what the complete official files hold."""
+    """One data set; `annotations` is the published total, `measured` what the complete official files hold, `note` why
+    they differ."""
 
     title: str
     source: str
@@ -20,6 +21,7 @@ class Facts:
     published_in: str
     measured: int | None = None
     counted_in_roi: bool = False
+    note: str = ""
 
 
 FACTS = {
@@ -86,7 +88,10 @@ FACTS = {
         2_000,
         49_885,
         "Table I",
+        measured=49_496,
         counted_in_roi=True,
+        note="49,885 counts points outside the image as if they lay on its border; the official counts of the 2,000 "
+        "frames, 49,496 in all, do not",
     ),
     "worldexpo": Facts(
         "WorldExpo'10",
@@ -115,6 +120,16 @@ FACTS = {
 }
 
 
+_LABELS = {"sensecrowd": "SenseCrowd", "fdst": "FDST", "shanghaitech_a": "ShanghaiTech A",
+           "shanghaitech_b": "ShanghaiTech B", "mall": "Mall", "ucsd": "UCSD", "worldexpo": "WorldExpo",
+           "dronecrowd": "DroneCrowd"}  # fmt: skip
+
+
+def label(name: str) -> str:
+    """A data set's name in tables and pictures; domains of SynthCrowd are called "synthcrowd-sense" and so on."""
+    return _LABELS.get(name, name.replace("synthcrowd-", "SynthCrowd "))
+
+
 def info(name: str | None = None) -> str:
     """Where to get the real data sets (or one of them), under which terms, and the folders that are expected."""
     if name is not None:
@@ -125,7 +140,8 @@ def info(name: str | None = None) -> str:
             blocks.append(
                 f"{key}: {facts.title}\n"
                 f"  published  {facts.frames:,} frames, {facts.annotations:,} annotations ({facts.published_in})\n"
-                f"  get it     {facts.source}\n"
+                + (f"  note       {facts.note}\n" if facts.note else "")
+                + f"  get it     {facts.source}\n"
                 f"  terms      {facts.terms}\n"
                 f"  layout     " + "\n             ".join(facts.layout)
             )

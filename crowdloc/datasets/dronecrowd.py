@@ -54,7 +54,7 @@ def _read_points(path: Path, video: str, image: Path) -> list[Frame]:
 
 def _read_tracks(path: Path, video: str, images: list[Path]) -> list[Frame]:
     rows = np.array(variable(load_mat(path), path, "anno"))
-    if rows.ndim != 2 or rows.shape[1] < 6 or rows.dtype.kind not in "fiu" or not np.isfinite(rows).all():
+    if rows.ndim != 2 or rows.shape[1] < 6 or rows.dtype.kind not in "fiu" or not (np.abs(rows) <= 2**53).all():
         raise CrowdlocError(
             f"annotation {path}: anno is no table of frame, id, x1, y1, x2, y2: restore the official file"
         )

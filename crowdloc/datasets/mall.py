@@ -38,7 +38,7 @@ def scan(root: Path, split: str) -> Listing:
             where = f", frame {number}"
             try:
                 values, count = cells[number - 1]["loc"], int(counts[number - 1])
-            except (IndexError, KeyError, TypeError, ValueError):
+            except (IndexError, KeyError, OverflowError, TypeError, ValueError):
                 raise CrowdlocError(
                     f"annotation {path}{where}: no 'loc' or no count: restore the official file"
                 ) from None
@@ -53,12 +53,19 @@ def scan(root: Path, split: str) -> Listing:
         return frames
 
     roi = folder / "perspective_roi.mat"
-    return Listing([read], {"mall": partial(read_mask, roi)} if roi.is_file() else {})
+    return Listing([read], {"mall": partial(read_mask, roi, (480, 640))} if roi.is_file() else {})
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """The bool mask (h, w) of a file with a `roi` structure (Mall, UCSD)."""
+def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """The bool mask of this size (h, w) of a file with a `roi` structure (Mall, UCSD)."""
     try:
-        return np.array(variable(load_mat(path), path, "roi")["mask"], dtype=bool)
+        mask = variable(load_mat(path), path, "roi")["mask"]
     except (IndexError, KeyError, TypeError, ValueError):
         raise CrowdlocError(f"annotation {path}: roi has no 'mask': restore the official file") from None
+    if not isinstance(mask, np.ndarray) or mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
+        raise CrowdlocError(f"annotation {path}: the mask of roi holds no numbers: restore the official file")
+    if mask.shape != size:
+        raise CrowdlocError(
+            f"annotation {path}: the mask of roi is {mask.shape}, the images are {size}: restore the official file"
+        )
+    return mask != 0

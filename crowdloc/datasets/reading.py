@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -23,11 +24,12 @@ class Listing:
     """What a reader finds in a data folder, before anything is read.
 
     Each of `parts` reads one annotation file into its frames, in temporal order, whether or not their images
-    exist; `rois` maps a scene to a call that reads its region of interest.
+    exist; `rois` maps a scene to a call that reads its region of interest; `notes` say what a user should know.
     """
 
     parts: Sequence[Callable[[], list[Frame]]]
     rois: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def hold_out(items: Sequence[Item], split: str) -> list[Item]:
@@ -77,6 +79,8 @@ def inside_roi(roi: np.ndarray, points: np.ndarray) -> np.ndarray:
 def assemble(listing: Listing, name: str, split: str, *, num_frames: int, frame_step: int, outside: str) -> ClipDataset:
     """Read every part, leave out frames without image (`missing`), settle points outside the image."""
     choose("outside", outside, OUTSIDE)
+    for note in listing.notes:
+        warnings.warn(note, stacklevel=3)
     present, missing = [], []
     sizes: dict[str, tuple[int, int]] = {}  # frames of one scene have one size
     for part in listing.parts:

@@ -58,7 +58,7 @@ def read_image_info(path: Path) -> np.ndarray:
     try:
         record = variable(load_mat(path), path, "image_info")[0, 0]
         location, number = record["location"], int(np.ravel(record["number"])[0])
-    except (IndexError, KeyError, TypeError, ValueError):
+    except (IndexError, KeyError, OverflowError, TypeError, ValueError):
         raise CrowdlocError(
             f"annotation {path}: image_info holds no location and number: restore the official file"
         ) from None

@@ -17,7 +17,7 @@ from crowdloc.datasets.reading import Listing
 _TEST, _TRAIN = (0, 1, 2, 7, 8, 9), (3, 4, 5, 6)
 CLIPS = {"train": _TRAIN, "val": (6,), "trainval": _TRAIN, "test": _TEST, "all": tuple(range(10))}
 _VAL_FROM = 121  # val is the end of the last training clip, frames 121-200; train stops before it
-_ROI = "vidf1_33_roi_mainwalkway.mat"
+_ROI, _SIZE = "vidf1_33_roi_mainwalkway.mat", (158, 238)
 
 
 def scan(root: Path, split: str) -> Listing:
@@ -25,8 +25,9 @@ def scan(root: Path, split: str) -> Listing:
 
     Clips 000-009 are the 2,000 frames of the benchmark: train 003-006 but for the last 80 frames, which are
     val, trainval 003-006, test the others. Clips are scenes. Coordinates are MATLAB's 1-based ones, shifted
-    here. Points cover the whole frame; the published counts are those inside the walkway: `rois`, a mask
-    (158, 238).
+    here. Points cover the whole frame, and the published counts are those inside the walkway: `rois`, a mask
+    (158, 238). A point outside the image is in no region, which makes the official count of every frame (49,496
+    in all), so `load` drops those points. The published total, 49,885, counts them at the border.
     """
     folder = find_folder(
         root, ("ucsd", "UCSD", "ucsdpeds"), ["vidf|video/vidf", f"vidf|vidf-cvpr|gt/vidf|{_ROI}"], "ucsd"
@@ -40,7 +41,10 @@ def scan(root: Path, split: str) -> Listing:
     scenes = [f"vidf1_33_{clip:03d}" for clip in CLIPS[split]]
     parts = [partial(_read, locate(f"{scene}_frame_full.mat"), scene, videos / f"{scene}.y", split) for scene in scenes]
     roi = locate(_ROI)
-    return Listing(parts, {scene: partial(read_mask, roi) for scene in scenes} if roi.is_file() else {})
+    if roi.is_file():
+        return Listing(parts, {scene: partial(read_mask, roi, _SIZE) for scene in scenes})
+    note = f"ucsd: {roi} not found: published counts are inside its region, without it counts are of the whole image"
+    return Listing(parts, notes=[note])
 
 
 def _read(path: Path, scene: str, images: Path, split: str) -> list[Frame]:
@@ -52,8 +56,10 @@ def _read(path: Path, scene: str, images: Path, split: str) -> list[Frame]:
             cells = cells["frame"]
         for number, cell in enumerate(np.ravel(cells), start=1):
             points = xy(cell["loc"], path, f", frame {number}") - 1
-            ids = np.ravel(cell["id"]).astype(np.int64) if "id" in cell else None
-            if ids is not None and len(ids) != len(points):
+            ids = np.ravel(cell["id"]) if "id" in cell else None
+            if ids is not None and not (
+                len(ids) == len(points) and (np.abs(ids) <= 2**53).all() and (ids == ids.round()).all()
+            ):
                 raise ValueError
             name = f"{scene}_f{number:03d}"
             frames.append(Frame(name, scene, images / f"{name}.png", points, track_ids=ids))

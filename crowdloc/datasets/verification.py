@@ -42,6 +42,7 @@ class Report:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     copies: list[str] = field(default_factory=list)  # images that equal another, byte for byte
     broken: list[str] = field(default_factory=list)  # one message for each unreadable file
+    notes: list[str] = field(default_factory=list)  # what is absent that counts need
 
     @property
     def totals(self) -> tuple[tuple[str, int, int, bool], ...]:
@@ -83,6 +84,7 @@ class Report:
         ]
         first, second, third = (max(len(row[column]) for row in rows) for column in range(3))
         lines = [f"{a:<{first}}  {b:>{second}}  {c:>{third}}  {d}".rstrip() for a, b, c, d in rows]
+        lines += [f"note: {note}" for note in [facts.note, *self.notes] if note]
         for title, items in (("broken", self.broken), ("copy", self.copies)):
             lines += [f"{title}: {item}" for item in items[:_SHOWN]]
             lines += [f"{title}: and {len(items) - _SHOWN:,} more"] if len(items) > _SHOWN else []
@@ -107,7 +109,7 @@ def verify(name: str, root: str | PathLike[str] | None = None, progress: bool = 
     from crowdloc.datasets import scan
 
     listing = scan(name, root, "all")
-    report = Report(name)
+    report = Report(name, notes=list(listing.notes))
     workers = os.cpu_count() or 1
     pending: deque[tuple[Frame, Future[_Image]]] = deque()
     scene_size: dict[str, tuple[int, int]] = {}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import Frame
 from crowdloc.datasets.files import find_folder, listed, xy
 from crowdloc.datasets.matlab import load_mat, variable
@@ -46,4 +47,7 @@ def _read(path: Path, image: Path) -> list[Frame]:
 def _read_roi(path: Path) -> np.ndarray:
     content = load_mat(path)
     x, y = (np.ravel(variable(content, path, f"maskVertices{axis}Coordinates")) for axis in "XY")
-    return xy(np.column_stack([x, y]) if len(x) == len(y) else x, path) - 1  # (k, 2)
+    polygon = xy(np.column_stack([x, y]) if len(x) == len(y) else x, path) - 1  # (k, 2)
+    if len(polygon) < 3:
+        raise CrowdlocError(f"annotation {path}: the region has {len(polygon)} corners: restore the official file")
+    return polygon

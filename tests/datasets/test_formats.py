@@ -20,6 +20,7 @@ from files_of_sets import (
     write_mall,
     write_shanghaitech,
     write_text,
+    write_ucsd,
     write_via,
     write_worldexpo,
 )
@@ -27,7 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.datasets import load
+from crowdloc.datasets import inside_roi, load
 from crowdloc.datasets.fdst import read_boxes
 from crowdloc.datasets.files import find_folder, natural
 from crowdloc.datasets.matlab import load_mat
@@ -58,12 +59,35 @@ def test_mall_splits_shift_and_missing_frames(tmp_path: Path) -> None:
 
 def test_mall_region(tmp_path: Path) -> None:
     write_mall(tmp_path, {}, [900])
-    save(tmp_path / "mall" / "perspective_roi.mat", roi={"mask": np.eye(3, dtype=np.uint8)}, pMapN=np.ones((3, 3)))
+    save(
+        tmp_path / "mall" / "perspective_roi.mat", roi={"mask": np.eye(480, 640, dtype=np.uint8)}, pMapN=np.ones((3, 3))
+    )
     clips = load("mall", tmp_path)
-    assert clips.rois["mall"].dtype == bool and clips.rois["mall"].sum() == 3
+    assert clips.rois["mall"].dtype == bool and clips.rois["mall"].sum() == 480
     assert points(clips) == [[]] and clips[0].points.shape == (0, 2)  # a frame without heads
     save(tmp_path / "mall" / "perspective_roi.mat", roi={"area": 1})
     with pytest.raises(CrowdlocError, match=r"perspective_roi\.mat: roi has no 'mask'"):
+        load("mall", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.ones((3, 3)), r"the mask of roi is \(3, 3\), the images are \(480, 640\)"),
+        (np.ones((640, 480)), r"the mask of roi is \(640, 480\)"),
+        (np.ones((480, 640, 3)), r"the mask of roi is \(480, 640, 3\)"),
+        (1.0, r"the mask of roi is \(1, 1\)"),
+        ("inside", "the mask of roi holds no numbers"),
+        (cell(1, 2), "the mask of roi holds no numbers"),
+        ({"a": 1}, "the mask of roi holds no numbers"),
+        (np.full((480, 640), np.nan), "the mask of roi holds no numbers"),
+        (np.zeros((0, 0)), r"the mask of roi is \(0, 0\)"),
+    ],
+)
+def test_a_mask_that_is_none(tmp_path: Path, mask: Any, message: str) -> None:
+    write_mall(tmp_path, {}, [900])
+    path = save(tmp_path / "mall" / "perspective_roi.mat", roi={"mask": mask})
+    with pytest.raises(CrowdlocError, match=f"^annotation {path}: {message}.*: restore the official file$"):
         load("mall", tmp_path)
 
 
@@ -82,6 +106,8 @@ def test_mall_damage(tmp_path: Path) -> None:
         ({"frames": 1, "count": 2}, r"has no variable 'frame' \(found: frames, count\): restore"),
         ({"frame": cell(1, 2), "count": np.ones((2, 1))}, "frame 1: no 'loc' or no count"),
         ({"frame": cell({"loc": 1}), "count": np.ones((2, 1))}, "1 frames, 2 counts"),
+        ({"frame": cell({"loc": 1}), "count": np.full((1, 1), np.inf)}, "frame 1: no 'loc' or no count"),
+        ({"frame": cell({"loc": 1}), "count": np.full((1, 1), np.nan)}, "frame 1: no 'loc' or no count"),
         ({"frame": cell({"loc": 1}), "count": np.ones((1, 1))}, "frame 1: points are no rows of x and y"),
         ({"frame": cell({"loc": "words"}), "count": np.ones((1, 1))}, "frame 1: points are no rows of x and y"),
     ]:
@@ -136,6 +162,7 @@ def test_shanghaitech_missing_halves(tmp_path: Path) -> None:
         ({"image_info": head_struct([[1, 1]], 7)}, "1 points, but its number is 7"),
         ({"image_info": cell({"location": np.ones((1, 2))})}, "image_info holds no location and number"),
         ({"image_info": 3}, "image_info holds no location and number"),
+        ({"image_info": head_struct([[1, 1]], np.inf)}, "image_info holds no location and number"),
         ({"annPoints": 3}, r"has no variable 'image_info' \(found: annPoints\)"),
         ({"image_info": head_struct([[np.inf, 1]])}, "point 1 is not finite"),
     ]:
@@ -334,13 +361,17 @@ def test_ucsd(tmp_path: Path, layout: str) -> None:
         )
         for t in (1, 2, 120, 121, 200):
             write_image(videos / f"{name}.y" / f"{name}_f{t:03d}.png", (238, 158), grey=True)
+    for clip in (4, 5):
+        save(truth / f"vidf1_33_{clip:03d}_frame_full.mat", frame=cell())
+    with pytest.warns(UserWarning, match=r"ucsd: \S+_roi_mainwalkway.mat not found: .* counts are of the whole image"):
+        assert load("ucsd", tmp_path, "train").rois == {}
+    (truth / "vidf1_33_004_frame_full.mat").unlink()
     mask = np.zeros((158, 238), np.uint8)
     mask[0, 0] = 1
     save(truth / "vidf1_33_roi_mainwalkway.mat", roi={"xi": [1.0], "yi": [1.0], "mask": mask})
     with pytest.raises(CrowdlocError, match=r"vidf1_33_004_frame_full\.mat cannot be read"):
         load("ucsd", tmp_path, "train")
-    for clip in (4, 5):
-        save(truth / f"vidf1_33_{clip:03d}_frame_full.mat", frame=cell())
+    save(truth / "vidf1_33_004_frame_full.mat", frame=cell())
     train, val, both = (load("ucsd", tmp_path, split) for split in ("train", "val", "trainval"))
     assert [frame.id[-8:] for frame in train.frames] == [f"{c}_f{t}" for c, t in
         (("003", "001"), ("003", "002"), ("003", "120"), ("003", "121"), ("003", "200"),
@@ -350,6 +381,20 @@ def test_ucsd(tmp_path: Path, layout: str) -> None:
     assert train.frames[1].points.tolist() == [[0, 0], [2, 1]] and train.frames[1].track_ids.tolist() == [5, 6]
     assert train.frames[2].points.shape == (0, 2) and train[0].frames.shape == (3, 158, 238, 3)
     assert train.rois["vidf1_33_003"].sum() == 1 and train.rois["vidf1_33_003"].shape == (158, 238)
+
+
+def test_ucsd_counts_a_frame_by_the_official_rule(tmp_path: Path) -> None:
+    """A point outside the image is in no region; at the border, where the published total has it, it would be."""
+    mask = np.zeros((158, 238), np.uint8)
+    mask[:, :20] = 1
+    write_ucsd(tmp_path, {(0, 1): [[1, 1, 1], [-3, 9, 1], [0.4, 9, 1], [0.5, 9, 1], [20, 158, 1], [21, 9, 1]]}, mask)
+    counts = {}
+    for rule in ({}, {"outside": "keep"}, {"outside": "drop"}, {"outside": "clip"}):
+        clips = load("ucsd", tmp_path, **rule)
+        frame = clips.frames[0]
+        counts[rule.get("outside")] = int(inside_roi(clips.rois[frame.scene], frame.points).sum())
+    assert counts == {None: 3, "keep": 3, "drop": 3, "clip": 5}
+    assert len(load("ucsd", tmp_path).frames[0].points) == 4
 
 
 def test_ucsd_damage(tmp_path: Path) -> None:
@@ -363,6 +408,9 @@ def test_ucsd_damage(tmp_path: Path) -> None:
             "frame 1: no field 'loc', or another number",
         ),
         ({"fgt": {"frames": 1}}, ": no field 'loc'"),
+        ({"frame": cell({"loc": np.ones((1, 3)), "id": [[np.inf]]})}, "frame 1: no field 'loc', or another number"),
+        ({"frame": cell({"loc": np.ones((1, 3)), "id": [[1.5]]})}, "frame 1: no field 'loc', or another number"),
+        ({"frame": cell({"loc": np.ones((1, 3)), "id": "7"})}, "frame 1: no field 'loc', or another number"),
         ({"frame": cell({"loc": np.full((1, 3), np.nan)})}, "frame 1: point 1 is not finite"),
     ]:
         save(path, **variables)
@@ -390,6 +438,11 @@ def test_worldexpo(tmp_path: Path) -> None:
     )
     with pytest.raises(CrowdlocError, match=r"roi\.mat: points are no rows"):
         load("worldexpo", tmp_path)
+    for corners in ([[6.0], [31]], np.zeros((0, 0)), [[6.0], [np.nan], [31]], "polygon"):
+        axes = {f"maskVertices{axis}Coordinates": corners for axis in "XY"}
+        path = save(folder / "test_label" / "104207" / "roi.mat", **axes)
+        with pytest.raises(CrowdlocError, match=f"^annotation {path}.*(corners|no rows|not finite).*: restore"):
+            load("worldexpo", tmp_path)
     save(folder / "test_label" / "104207" / "104207_1.mat", point_positions=1)
     with pytest.raises(CrowdlocError, match=r"104207_1\.mat has no variable 'point_position'"):
         load("worldexpo", tmp_path)

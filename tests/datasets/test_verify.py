@@ -18,6 +18,7 @@ from files_of_sets import (
     write_image,
     write_mall,
     write_shanghaitech,
+    write_ucsd,
     write_worldexpo,
 )
 
@@ -103,6 +104,28 @@ def test_ucsd_counts_inside_its_region(tmp_path: Path) -> None:
     save(tmp_path / "vidf" / "vidf1_33_roi_mainwalkway.mat", roi={"mask": mask})
     report = verify("ucsd", tmp_path, progress=False)
     assert report.in_roi == 30 and re.search(r"annotations in the region +30 +49,885  DIFFERS", str(report))
+
+
+def test_ucsd_as_published(tmp_path: Path) -> None:
+    """What the official files hold is right, and the printed total is explained."""
+    report = Report("ucsd", frames=2000, annotations=55_000, in_roi=49_496)
+    assert report.ok
+    assert re.search(r"annotations in the region +49,496 +49,885  as in the official files\n", str(report))
+    assert re.search(
+        r"\nnote: 49,885 counts points outside the image as if they lay on its border; .* 49,496", str(report)
+    )
+    assert not Report("ucsd", frames=2000, annotations=55_000, in_roi=49_885).ok
+    assert "note       49,885 counts" in info("ucsd")
+
+
+def test_ucsd_without_its_region(tmp_path: Path) -> None:
+    write_ucsd(tmp_path, {(0, 1): [[1, 1, 1], [-3, 9, 1]]})
+    report = verify("ucsd", tmp_path, progress=False)
+    assert report.in_roi == 2
+    assert re.search(r"\nnote: ucsd: \S+vidf1_33_roi_mainwalkway.mat not found: published counts are", str(report))
+    write_ucsd(tmp_path, {(0, 1): [[1, 1, 1], [-3, 9, 1]]}, np.ones((158, 238)))
+    report = verify("ucsd", tmp_path, progress=False)
+    assert (report.in_roi, report.outside) == (1, 1) and "not found" not in str(report)
 
 
 def test_a_broken_region_is_reported(tmp_path: Path) -> None:
