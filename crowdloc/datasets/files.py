@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.errors import CrowdlocError, printable
 
 
 def choose(option: str, value: object, choices: Iterable[str]) -> None:
@@ -40,7 +40,11 @@ def natural(path: Path) -> list[tuple[bool, int, str]]:
 
 def entries(folder: Path, pattern: str) -> list[Path]:
     """Entries of `folder` that match `pattern`, in natural order, without the `._*` that macOS puts into archives."""
-    return sorted((path for path in folder.glob(pattern) if not path.name.startswith(".")), key=natural)
+    found = [path for path in folder.glob(pattern) if not path.name.startswith(".")]
+    for path in found:
+        if printable(path.name) != path.name:  # it would become the id of a frame, which results are to hold
+            raise CrowdlocError(f"{folder}: the name {path.name!r} in it is not UTF-8: rename it")
+    return sorted(found, key=natural)
 
 
 def listed(folder: Path, pattern: str, what: str) -> list[Path]:

@@ -11,7 +11,7 @@ from os import PathLike
 
 import numpy as np
 
-from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.errors import CrowdlocError, printable
 from crowdloc.datasets.base import Frame
 from crowdloc.datasets.catalog import FACTS
 from crowdloc.datasets.images import decode_image, read_bytes
@@ -89,7 +89,7 @@ class Report:
             lines += [f"{title}: {item}" for item in items[:_SHOWN]]
             lines += [f"{title}: and {len(items) - _SHOWN:,} more"] if len(items) > _SHOWN else []
         rest = f", but {self.missing:,} of the annotated images are absent" if self.missing else ""
-        return "\n".join([*lines, f"verified{rest}" if self.ok else "NOT as published"])
+        return printable("\n".join([*lines, f"verified{rest}" if self.ok else "NOT as published"]))
 
     def _size_range(self) -> str:
         if not self.sizes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import types
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.datasets import inside_roi, load
+from crowdloc.datasets import inside_roi, load, verify
 from crowdloc.datasets.fdst import read_boxes
 from crowdloc.datasets.files import find_folder, natural
 from crowdloc.datasets.matlab import load_mat
@@ -408,7 +409,7 @@ def test_ucsd_damage(tmp_path: Path) -> None:
             "frame 1: no field 'loc', or another number",
         ),
         ({"fgt": {"frames": 1}}, ": no field 'loc'"),
-        ({"frame": cell({"loc": np.ones((1, 3)), "id": [[np.inf]]})}, "frame 1: no field 'loc', or another number"),
+        ({"frame": cell({"loc": np.ones((1, 3)), "id": [[1e300]]})}, "frame 1: no field 'loc', or another number"),
         ({"frame": cell({"loc": np.ones((1, 3)), "id": [[1.5]]})}, "frame 1: no field 'loc', or another number"),
         ({"frame": cell({"loc": np.ones((1, 3)), "id": "7"})}, "frame 1: no field 'loc', or another number"),
         ({"frame": cell({"loc": np.full((1, 3), np.nan)})}, "frame 1: point 1 is not finite"),
@@ -504,7 +505,7 @@ def test_dronecrowd(tmp_path: Path) -> None:
     tracks = load("dronecrowd", tmp_path, annotation="tracks")
     assert points(tracks) == [[[15, 20]], [[17, 20], [1, 1]]] and tracks.frames[1].track_ids.tolist() == [7, 8]
     assert tracks.frames[1].boxes.tolist() == [[12, 10, 22, 30], [0, 0, 2, 2]]
-    for bad in (np.ones((2, 5)), np.full((1, 6), np.nan), "text"):
+    for bad in (np.ones((2, 5)), np.full((1, 6), np.nan), np.full((1, 6), 1e300), "text"):
         save(folder / "annotations" / "00011.mat", anno=bad)
         with pytest.raises(CrowdlocError, match=r"00011\.mat: anno is no table"):
             load("dronecrowd", tmp_path, annotation="tracks")
@@ -560,3 +561,19 @@ def test_natural_order_and_folders(tmp_path: Path) -> None:
     (tmp_path / "x" / "labels").mkdir(parents=True)
     assert find_folder(tmp_path, ("y", "x"), ["images|labels"], "set") == tmp_path / "x"
     assert find_folder(tmp_path / "x", ("y",), ["labels"], "set") == tmp_path / "x"
+
+
+def test_names_that_are_not_utf8_are_refused_and_can_be_printed(tmp_path: Path) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/d\xff"))
+    root.mkdir()
+    write_shanghaitech(root / "part_A", "train", 11)
+    write_shanghaitech(root / "part_A", "test", 1)
+    assert "d\\udcff" in str(verify("shanghaitech_a", root, progress=False)).encode().decode()  # its copies
+    (root / "part_A" / "test_data" / "ground_truth" / "GT_IMG_1.mat").write_bytes(b"")
+    with pytest.raises(CrowdlocError, match=r"annotation \S+/d\\udcff/\S+GT_IMG_1.mat is damaged") as caught:
+        load("shanghaitech_a", root)
+    str(caught.value).encode()
+    (root / "part_A" / "test_data" / "images" / os.fsdecode(b"\xe9.jpg")).write_bytes(b"")
+    with pytest.raises(CrowdlocError, match=r"images: the name '\\udce9.jpg' in it is not UTF-8: rename it$") as caught:
+        load("shanghaitech_a", root)
+    str(caught.value).encode()
