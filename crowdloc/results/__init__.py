@@ -1,1 +1,46 @@
-"""Experiments and what is stored of them: identity, evidence, tables, verdicts."""
+"""Experiments and what is stored of them: identity, evidence, tables, verdicts.
+
+The names that notebooks use are imported when they are asked for: the package itself is light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crowdloc.results.layout import as_text, styled
+    from crowdloc.results.marking import examples
+    from crowdloc.results.overview import report
+    from crowdloc.results.seeds import counting_table, seeds_table, training_table
+    from crowdloc.results.tables import Table, compare, read_table, summary
+
+_WHERE = {
+    "tables": ("Table", "compare", "read_table", "summary"),
+    "seeds": ("counting_table", "seeds_table", "training_table"),
+    "layout": ("as_text", "styled"),
+    "marking": ("examples",),
+    "overview": ("report",),
+}
+
+__all__ = [
+    "Table",
+    "as_text",
+    "compare",
+    "counting_table",
+    "examples",
+    "read_table",
+    "report",
+    "seeds_table",
+    "styled",
+    "summary",
+    "training_table",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _WHERE.items():
+        if name in names:
+            globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
