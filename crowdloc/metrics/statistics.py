@@ -100,8 +100,10 @@ class Estimate:
 def estimate(parts: Sequence[Resampled]) -> Estimate:
     """The sum of `parts`, which stand for different data sets with the same seeds in the same order.
 
+    With a single unit nothing says how much scenes vary: the standard error is infinite, and nothing is decided.
+
     Raises:
-        ValueError: no part, different numbers of seeds, or scenes that are too few to vary (fewer than 2 units).
+        ValueError: no part, or different numbers of seeds.
     """
     seeds = {len(part.values) for part in parts}
     if len(seeds) != 1 or 0 in seeds:
@@ -112,7 +114,7 @@ def estimate(parts: Sequence[Resampled]) -> Estimate:
     for part in parts:
         if part.replicates.shape[1]:
             if part.units < 2:
-                raise ValueError("there is one scene only: nothing says how much scenes vary")
+                return Estimate(float(values.mean()), math.inf, ((1.0, 1.0),), k)
             variances.append((_scene_variance(part), part.units - 1.0))
     total = math.fsum(variance for variance, _ in variances)
     shares = tuple((variance / total, freedom) for variance, freedom in variances if variance > 0)

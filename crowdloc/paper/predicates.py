@@ -61,6 +61,11 @@ class Contrast:
         """Whether `value` lies in the interval (rounded to 1e-9: printed decimals are not exact in binary)."""
         return self.low <= round(value, 9) <= self.high
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The ends of the interval as limits for an uncertain value: to be positive is to be above 0."""
+        return (0.0 if self.low == _ABOVE else self.low), self.high
+
     def judged(self, value: float, rounding: float) -> str:
         """ "held", "failed", or "undecidable" where a true value nearer than `rounding` would turn the answer."""
         if any(abs(value - limit) < rounding - 10 * _ABOVE for limit in (self.low, self.high)):

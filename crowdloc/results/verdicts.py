@@ -1,52 +1,312 @@
-"""Verdicts on the paper's claims from stored evidence.
+"""Verdicts on the paper's claims from measured runs.
 
-What is decided here was fixed before the first comparison was trained: the metrics (mAP and mAR at σ 5, 20 and 40), the
-relation ("better": the 95 % interval lies above 0), the margin of "similar" (±0.005), 1,000 replicates.
+What decides was fixed before the first comparison was trained: the comparisons (`crowdloc.paper.contrasts`), the margin
+of "similar" and "without hurting" (±0.005), the level (95 %), 10,000 replicates, the convergence rule below. The
+statistics are those of `crowdloc.metrics.statistics`: differences paired by seed, with the variation of scenes and of
+seeds. With three or five seeds their spread itself is poorly known, and intervals are as wide as that makes them.
+
+Verdicts: *holds* (the 95 % interval lies inside what is claimed), *does not hold* (outside), *inconclusive*,
+*inconclusive (one seed)* whatever the scenes say, *not measured*, *not measured (did not converge)*. Where another seed
+of the bootstrap gives another verdict, *(fragile)* stands behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
+from crowdloc import paper
+from crowdloc.core.errors import CrowdlocError
 from crowdloc.metrics import SIGMAS
-from crowdloc.results import tables as results
-from crowdloc.results.bootstrap import paired_differences
+from crowdloc.metrics.statistics import Estimate, holm
+from crowdloc.paper import Cell, Contrast
+from crowdloc.results.resampling import ERRORS, REPLICATES, Sample, Term, weighted
+from crowdloc.results.runs import Run
+
+HOLDS, FAILS, INCONCLUSIVE = "holds", "does not hold", "inconclusive"
+ONE_SEED, NOT_MEASURED = "inconclusive (one seed)", "not measured"
+NOT_CONVERGED = "not measured (did not converge)"
+FRAGILE = " (fragile)"
+WORDS = (HOLDS, FAILS, INCONCLUSIVE, ONE_SEED, NOT_MEASURED, NOT_CONVERGED)
+
+LEAST_OVERFIT_AP50 = 0.9  # one clip, fitted alone
+LEAST_TRAIN_AP50 = 0.85  # training images at σ 20
+MOST_SLOPE = 0.1  # how much the loss still fell from the first to the second half of the last third of the steps
+
+BOOTSTRAP_SEEDS = (0, 1, 2)  # the first decides, the others show whether its draws mattered
+_NEAR = 0.1  # a bound farther than this part of the half-width from every limit cannot cross it by other draws
+
+RELATIONS = {
+    "better": (0.0, math.inf),
+    "not worse": (-paper.SIMILAR, math.inf),
+    "similar": (-paper.SIMILAR, paper.SIMILAR),
+}
+
+
+class Row(NamedTuple):
+    """Which runs stand for a row of a table of the paper, on one of its data sets."""
+
+    table: str
+    dataset: str
+    row: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one comparison: a word for every seed of the bootstrap that was needed, and the p-value of it."""
+
+    words: tuple[str, ...]
+    estimate: Estimate | None = None
+    p_value: float = math.nan
+
+    @property
+    def word(self) -> str:
+        return _marked(self.words)
+
+
+def converged(convergence: Mapping[str, float]) -> tuple[bool, str]:
+    """Whether a training shows that it converged, and if not, why.
+
+    Args:
+        convergence: `last_third_loss_first_half` and `last_third_loss_second_half`, mean losses; `train_AP50_sigma20`
+            for a method that locates; `overfit_AP50` where one clip was fitted alone.
+    """
+    first, second = (convergence.get(f"last_third_loss_{half}_half", math.nan) for half in ("first", "second"))
+    slope = (first - second) / abs(first) if first else 0.0
+    if not slope <= MOST_SLOPE:  # NaN: nothing was recorded
+        return False, "no loss was recorded" if math.isnan(slope) else f"the loss still fell by {slope:.0%}"
+    for key, least in (("overfit_AP50", LEAST_OVERFIT_AP50), ("train_AP50_sigma20", LEAST_TRAIN_AP50)):
+        if key in convergence and not convergence[key] >= least:
+            return False, f"{key} is {convergence[key]:.3f}, below {least:g}"
+    return True, ""
+
+
+def did_converge(run: Run) -> tuple[bool, str]:
+    """`converged` of a run; one that locates must show its AP on training images."""
+    if run.evidence is not None and "train_AP50_sigma20" not in run.convergence:
+        return False, "AP on training images was not recorded"
+    return converged(run.convergence)
 
 
 def verdicts(
-    data: str, preset: str, *, left: str, right: str, relation: str = "better", replicates: int = 1000
+    runs: Mapping[Row, Sequence[Run]],
+    *,
+    numbers: Mapping[Cell, float | Mapping[int, float]] | None = None,
+    decided: Mapping[str, str] | None = None,
+    claims: Sequence[str] | None = None,
+    replicates: int = REPLICATES,
 ) -> pd.DataFrame:
-    """Is `left` better than (or similar to) `right`? One row per metric and σ: difference and its 95 % interval.
+    """`paper.claims()` with the verdict of measured runs on each.
 
-    `after Holm` is the verdict when all rows are tested together at 5 %.
+    Args:
+        runs: runs by row of the paper's tables, one per seed.
+        numbers: cells that do not come from evidence: exact ones (frames of a data set) or one number per seed
+            (frames per second, deviations).
+        decided: verdicts by claim from studies, for claims whose relation is "measured".
+        claims: ids; None is all.
+
+    Returns:
+        Further columns: `parts` (comparisons), `held` of them, `verdict`, `after_holm` (the verdict if all claims are
+        tested together at 5 %), `emphatic_verdict` (asked for an effect of 0.01, for claims of a large one) and
+        `exceptions` (comparisons that do not hold or were not measured, with difference and interval). A claim holds if
+        all of its parts hold, and does not hold if any does not; else it is what its least known part is.
+
+    Raises:
+        CrowdlocError: no such claim, or a word in `decided` that is no verdict.
     """
-    sides = [results.evidence_of(data, preset, model) for model in (left, right)]
-    if not all(sides):
-        return pd.DataFrame(columns=["σ", "metric", "difference", "low", "high", "verdict", "after Holm"])
+    table = paper.claims()
+    if claims is not None:
+        for claim in claims:
+            paper.contrasts(claim)  # names an unknown one
+        table = table[table["id"].isin(claims)].reset_index(drop=True)
+    judge = _Judge(runs, numbers or {}, replicates)
     rows, probabilities = [], []
-    for sigma in SIGMAS:
-        for metric, found in paired_differences(*sides, sigma=sigma, replicates=replicates).items():
-            probabilities.append(found.p_value)
-            rows.append(
-                {"σ": sigma, "metric": metric, "difference": f"{found.estimate:+.3f}", "low": f"{found.low:+.3f}"}
-                | {"high": f"{found.high:+.3f}", "verdict": found.verdict(relation)}
-            )
-    frame = pd.DataFrame(rows)
-    if relation == "better":
-        kept = holm(probabilities)
-        frame["after Holm"] = np.where(kept, frame["verdict"], "inconclusive")
+    for claim in table.to_dict("records"):
+        parts = paper.contrasts(claim["id"])
+        found = [judge(part) for part in parts]
+        strong = [judge(part.emphasized()) for part in parts] if claim["emphatic"] else []
+        word = _claimed(found) if parts else _from_study(claim["id"], decided or {})
+        held = sum(finding.words[0] == HOLDS for finding in found)
+        open_ = [_described(p, f) for p, f in zip(parts, found, strict=True) if f.word != HOLDS]
+        rows.append((len(parts), held, word, word, _claimed(strong) if strong else "", "; ".join(open_)))
+        probabilities.append(_probability(word, found))
+    columns = ["parts", "held", "verdict", "after_holm", "emphatic_verdict", "exceptions"]
+    result = pd.DataFrame(rows, columns=columns)
+    result["after_holm"] = _after_holm(result["verdict"].tolist(), probabilities)
+    return table.join(result)
+
+
+def pair_verdicts(
+    left: Sequence[Run],
+    right: Sequence[Run],
+    relation: str = "better",
+    *,
+    metrics: Sequence[str] | None = None,
+    replicates: int = REPLICATES,
+) -> pd.DataFrame:
+    """Is `left` better than (not worse than, similar to) `right`? One run per seed, paired by seed.
+
+    Args:
+        relation: "better", "not worse" or "similar"; MAE and MSE are better when lower.
+        metrics: None is mAP and mAR where both sides locate, else MAE and MSE.
+
+    Returns:
+        One row per σ and metric: left - right, its 95 % interval (texts), verdict and `after Holm`, the verdict when
+        all rows are tested together at 5 %.
+
+    Raises:
+        CrowdlocError: an unknown relation, or the two sides were evaluated on different images.
+    """
+    if relation not in RELATIONS:
+        raise CrowdlocError(f"relation {relation!r} is unknown: choose one of {', '.join(RELATIONS)}")
+    if metrics is None:
+        metrics = ("mAP", "mAR") if all(run.evidence is not None for run in [*left, *right]) else ERRORS
+    sides = Row("", "", "left"), Row("", "", "right")
+    judge = _Judge(dict(zip(sides, (left, right), strict=True)), {}, replicates)
+    if len({sample.scenes for sample in judge.samples.values()}) > 1:
+        raise CrowdlocError("the two sides were evaluated on different images: compare results on the same ones")
+    found, rows = [], []
+    places = [(s, m) for s in SIGMAS for m in metrics if m not in ERRORS] + [(None, m) for m in metrics if m in ERRORS]
+    for sigma, metric in places:
+        sign, (low, high) = (-1.0 if metric in ERRORS else 1.0), RELATIONS[relation]
+        terms = [(w, Cell(*side[:2], side.row, sigma, metric)) for w, side in zip((sign, -sign), sides, strict=True)]
+        finding = judge(Contrast("", "", tuple(terms), low=low, high=high))
+        found.append(finding)
+        numbers = _numbers(finding.estimate, sign, 2 if metric in ERRORS else 3)
+        rows.append(("" if sigma is None else sigma, metric, *numbers, finding.word))
+    frame = pd.DataFrame(rows, columns=["σ", "metric", "difference", "low", "high", "verdict"])
+    frame["after Holm"] = _after_holm(frame["verdict"].tolist(), [finding.p_value for finding in found])
     return frame
 
 
-def holm(probabilities: Sequence[float], level: float = 0.05) -> list[bool]:
-    """Which hypotheses Holm's step-down procedure rejects."""
-    order = np.argsort(probabilities, kind="stable")
-    rejected = [False] * len(order)
-    for rank, index in enumerate(order):
-        if probabilities[index] > level / (len(order) - rank):
-            break
-        rejected[index] = True
-    return rejected
+class _Judge:
+    """Findings on contrasts from runs and numbers; runs are prepared once."""
+
+    def __init__(
+        self,
+        runs: Mapping[Row, Sequence[Run]],
+        numbers: Mapping[Cell, float | Mapping[int, float]],
+        replicates: int,
+    ) -> None:
+        self.runs, self.numbers, self.replicates = runs, numbers, replicates
+        self.samples: dict[int, Sample] = {}
+        for run in (run for group in runs.values() for run in group):
+            self.samples.setdefault(id(run), Sample.of(run))
+        self.good = {id(run): did_converge(run)[0] for group in runs.values() for run in group}
+
+    def __call__(self, contrast: Contrast) -> Finding:
+        terms, by_seed, constant = [], [], contrast.constant
+        for weight, cell in contrast.terms:
+            number = self.numbers.get(cell)
+            if isinstance(number, Mapping):
+                by_seed.append((weight, number))
+            elif number is not None:
+                constant += weight * number
+            else:
+                group = self.runs.get(Row(cell.table, cell.dataset, cell.row), ())
+                samples = {run.experiment.seed: self.samples[id(run)] for run in group}
+                if not samples or not all(sample.has(cell.sigma, cell.metric) for sample in samples.values()):
+                    return Finding((NOT_MEASURED,))
+                if not all(self.good[id(run)] for run in group):
+                    return Finding((NOT_CONVERGED,))
+                terms.append(Term(weight, samples, cell.sigma, cell.metric))
+        if not terms and not by_seed:
+            return Finding((HOLDS if contrast.holds(constant) else FAILS,))
+
+        def measure(seed: int) -> Estimate | None:
+            return weighted(terms, constant=constant, by_seed=by_seed, seed=seed, replicates=self.replicates)
+
+        return _found(contrast, measure)
+
+
+def _found(contrast: Contrast, measure: Callable[[int], Estimate | None]) -> Finding:
+    limits = contrast.limits
+    first = measure(BOOTSTRAP_SEEDS[0])
+    if first is None:
+        return Finding((NOT_MEASURED,))
+    if first.seeds == 1:
+        return Finding((ONE_SEED,), first)
+    estimates = [first]
+    if _is_near(first, limits):
+        estimates += [e for e in map(measure, BOOTSTRAP_SEEDS[1:]) if e is not None]
+    words = tuple(_word(e, *limits) for e in estimates)
+    inside, outside = first.p_values(*limits)
+    return Finding(words, first, min(inside, outside))
+
+
+def _word(found: Estimate, low: float, high: float) -> str:
+    bounds = found.interval()
+    if found.error == 0:  # no variation at all, as between a method and itself
+        return HOLDS if low < found.value < high else FAILS if not low <= found.value <= high else INCONCLUSIVE
+    if low < bounds[0] and bounds[1] < high:
+        return HOLDS
+    return FAILS if bounds[1] < low or high < bounds[0] else INCONCLUSIVE
+
+
+def _is_near(found: Estimate, limits: tuple[float, float]) -> bool:
+    low, high = found.interval()
+    reach = _NEAR * (high - low) / 2
+    return any(abs(bound - limit) <= reach for bound in (low, high) for limit in limits if math.isfinite(limit))
+
+
+def _claimed(found: Sequence[Finding]) -> str:
+    """The verdict of a claim from all of its parts, for every seed of the bootstrap."""
+    number = max(len(finding.words) for finding in found)
+    return _marked([_combined([f.words[min(i, len(f.words) - 1)] for f in found]) for i in range(number)])
+
+
+def _combined(words: Sequence[str]) -> str:
+    for word in (FAILS, NOT_CONVERGED, NOT_MEASURED, ONE_SEED, INCONCLUSIVE):
+        if word in words:
+            return word
+    return HOLDS
+
+
+def _marked(words: Sequence[str]) -> str:
+    return words[0] + (FRAGILE if len(set(words)) > 1 else "")
+
+
+def _probability(word: str, found: Sequence[Finding]) -> float:
+    """p of a claim: of its weakest part if it holds, of its strongest exception, times the number of parts, if not."""
+    tested = [finding for finding in found if not math.isnan(finding.p_value)]
+    if word.startswith(HOLDS) and tested:
+        return max(finding.p_value for finding in tested)
+    failing = [finding.p_value for finding in tested if finding.words[0] == FAILS]
+    if word.startswith(FAILS):
+        # A part that fails without statistics (an exact number) leaves nothing to correct.
+        exact = any(finding.words[0] == FAILS and math.isnan(finding.p_value) for finding in found)
+        return math.nan if exact or not failing else min(1.0, len(tested) * min(failing))
+    return 1.0 if tested else math.nan
+
+
+def _after_holm(words: Sequence[str], probabilities: Sequence[float]) -> list[str]:
+    """Verdicts when all that were tested are tested together; NaN: there was nothing to test."""
+    tested = [i for i, p in enumerate(probabilities) if not math.isnan(p)]
+    kept = dict(zip(tested, holm([probabilities[i] for i in tested]), strict=True))
+    return [INCONCLUSIVE if w.startswith((HOLDS, FAILS)) and not kept.get(i, True) else w for i, w in enumerate(words)]
+
+
+def _from_study(claim: str, decided: Mapping[str, str]) -> str:
+    word = decided.get(claim, NOT_MEASURED)
+    if word.removesuffix(FRAGILE) not in WORDS:
+        raise CrowdlocError(f"the verdict on {claim} is {word!r}: choose one of {', '.join(WORDS)}")
+    return word
+
+
+def _described(contrast: Contrast, finding: Finding) -> str:
+    if finding.estimate is None:
+        return f"{contrast.label}: {finding.word}"
+    low, high = finding.estimate.interval()
+    return f"{contrast.label}: {finding.word} ({finding.estimate.value:+.3f}, {low:+.3f} to {high:+.3f})"
+
+
+def _numbers(found: Estimate | None, sign: float, digits: int) -> tuple[str, str, str]:
+    """Difference and interval as texts, in the direction left - right."""
+    if found is None:
+        return "", "", ""
+    bounds = sorted(sign * bound for bound in found.interval())
+    return tuple(f"{value:+.{digits}f}" for value in (sign * found.value, *bounds))  # type: ignore[return-value]

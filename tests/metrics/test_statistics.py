@@ -57,8 +57,6 @@ def test_data_sets_add_up():
     assert [freedom for _, freedom in both.shares] == [2, 11, 11]
     with pytest.raises(ValueError, match="the same seeds"):
         estimate([left, Resampled(np.zeros(2), np.zeros((2, 5000)), 12)])
-    with pytest.raises(ValueError, match="one scene only"):
-        estimate([Resampled(np.zeros(2), np.zeros((2, 5)), 1)])
 
 
 def test_no_variation_at_all():
@@ -66,6 +64,12 @@ def test_no_variation_at_all():
     assert nothing.interval() == (0, 0)
     assert nothing.p_values(0, np.inf) == (1, 1)
     assert nothing.p_values(-0.005, 0.005) == (0, 1)
+
+
+def test_a_single_scene_decides_nothing():
+    alone = estimate([Resampled(np.ones(3), np.ones((3, 5)), 1)])
+    assert (alone.value, alone.interval()) == (1, (-np.inf, np.inf))
+    assert alone.p_values(0, np.inf) == (1, 1)
 
 
 def test_replicates_without_heads_are_left_out():

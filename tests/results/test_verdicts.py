@@ -1,0 +1,298 @@
+"""Verdicts from measured runs: words, pairing, convergence, claims of several parts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crowdloc import paper
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.metrics.statistics import Estimate
+from crowdloc.results import resampling
+from crowdloc.results import verdicts as v
+from crowdloc.results.evidence import CountEvidence, Evidence
+from crowdloc.results.experiments import Experiment
+from crowdloc.results.runs import Run
+from crowdloc.results.verdicts import Row
+
+GOOD = {"last_third_loss_first_half": 0.1, "last_third_loss_second_half": 0.095, "train_AP50_sigma20": 0.9}
+DRAWS = 400  # enough for words that are far from a limit
+
+
+def run(quality, seed, *, scenes=8, name="scene", method="gnanet", convergence=GOOD, key=0):
+    """A run that finds 10 heads per image with probability `quality`, at each threshold a little less often."""
+    random = np.random.default_rng([key, seed])
+    images = 2 * scenes
+    scores = [np.sort(random.random(12))[::-1] for _ in range(images)]
+    depth = [np.where(random.random(12) < quality, random.integers(4, 11, 12), 0) for _ in range(images)]
+    for found in depth:
+        found[np.flatnonzero(found)[10:]] = 0  # no more matches than heads
+    flags = [np.broadcast_to(np.arange(10)[:, None] < found, (3, 10, 12)) for found in depth]
+    names = [f"{name}{i // 2}" for i in range(images)]
+    evidence = Evidence([f"{n}/{i}" for i, n in enumerate(names)], names, np.full(images, 10), scores, flags)
+    experiment = Experiment("synthcrowd-sense", "mini", method, seed)
+    return Run(experiment, "stored", evidence, None, 0.5, dict(convergence), Path())
+
+
+def runs(quality, seeds=3, **options):
+    return [run(quality, seed, **options) for seed in range(seeds)]
+
+
+def words(frame):
+    return set(frame["verdict"])
+
+
+def test_a_clear_difference_holds_and_the_reverse_does_not():
+    left, right = runs(0.8), runs(0.4, key=1)
+    better = v.pair_verdicts(left, right, replicates=DRAWS)
+    assert list(better.columns) == ["σ", "metric", "difference", "low", "high", "verdict", "after Holm"]
+    assert better[["σ", "metric"]].to_numpy().tolist() == [[s, m] for s in (5, 20, 40) for m in ("mAP", "mAR")]
+    assert words(better) == set(better["after Holm"]) == {v.HOLDS}
+    means = [np.mean([r.evidence.localization["20"]["mAR"] for r in side]) for side in (left, right)]
+    assert better["difference"][3] == f"{means[0] - means[1]:+.3f}"
+    worse = v.pair_verdicts(right, left, replicates=DRAWS)
+    assert words(worse) == {v.FAILS}
+    assert words(v.pair_verdicts(left, right, "similar", replicates=DRAWS)) == {v.FAILS}
+    assert words(v.pair_verdicts(right, left, "not worse", replicates=DRAWS)) == {v.FAILS}
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.floats(0.2, 0.9), st.floats(0.2, 0.9), st.integers(2, 4), st.integers(0, 1000))
+def test_left_and_right_exchanged(one, other, seeds, key):
+    left, right = runs(one, seeds, key=key, scenes=5), runs(other, seeds, key=key + 1, scenes=5)
+    there, back = (v.pair_verdicts(*sides, replicates=100) for sides in ((left, right), (right, left)))
+    for column, mirrored in (("difference", "difference"), ("low", "high"), ("high", "low")):
+        assert there[column].astype(float).tolist() == (-back[mirrored].astype(float)).tolist()
+    opposite = {v.HOLDS: v.FAILS, v.FAILS: v.HOLDS}
+    assert [opposite.get(word, word) for word in there["verdict"]] == back["verdict"].tolist()
+
+
+def test_a_method_against_itself():
+    same = runs(0.6)
+    frame = v.pair_verdicts(same, same, replicates=50)
+    assert set(frame["difference"]) == {"+0.000"} and words(frame) == set(frame["after Holm"]) == {v.INCONCLUSIVE}
+    assert words(v.pair_verdicts(same, same, "similar", replicates=50)) == {v.HOLDS}
+
+
+def test_the_order_of_images_and_of_runs_does_not_matter():
+    left, right = runs(0.7), runs(0.6, key=1)
+    order = np.random.default_rng(0).permutation(16)
+
+    def shuffled(some):
+        e = some.evidence
+        images, scenes, scores, flags = ([x[i] for i in order] for x in (e.images, e.scenes, e.scores, e.flags))
+        return replace(some, evidence=Evidence(images, scenes, e.heads[order], scores, flags))
+
+    expected = v.pair_verdicts(left, right, replicates=DRAWS)
+    found = v.pair_verdicts([shuffled(r) for r in left[::-1]], [shuffled(r) for r in right], replicates=DRAWS)
+    assert found.equals(expected)
+
+
+def test_seeds_are_paired_and_only_common_ones_count():
+    left, right = runs(0.7, 5), runs(0.6, 3, key=1)
+    assert v.pair_verdicts(left, right, replicates=DRAWS).equals(v.pair_verdicts(left[:3], right, replicates=DRAWS))
+    # A seed that moves both sides alike moves no difference.
+    shared = [(run(q, seed, key=2), run(q - 0.1, seed, key=3)) for seed, q in enumerate((0.9, 0.6, 0.3))]
+    paired = v.pair_verdicts(*zip(*shared, strict=True), metrics=["mAR"], replicates=DRAWS)
+    crossed = [replace(b, experiment=replace(b.experiment, seed=2 - seed)) for seed, (_, b) in enumerate(shared)]
+    unpaired = v.pair_verdicts([a for a, _ in shared], crossed, metrics=["mAR"], replicates=DRAWS)
+    widths = [(f["high"].astype(float) - f["low"].astype(float)).max() for f in (paired, unpaired)]
+    assert widths[0] < widths[1] / 3
+
+
+def test_one_seed_is_said_to_be_one():
+    frame = v.pair_verdicts(runs(0.8, 1), runs(0.3, 1, key=1), replicates=DRAWS)
+    assert words(frame) == set(frame["after Holm"]) == {v.ONE_SEED}
+    assert (frame["low"].astype(float) > 0).all()  # the scenes alone would say "holds"
+
+
+def test_nothing_measured_and_other_images():
+    empty = v.pair_verdicts([], runs(0.5))
+    assert words(empty) == set(empty["after Holm"]) == {v.NOT_MEASURED} and set(empty["difference"]) == {""}
+    assert words(v.pair_verdicts(runs(0.5, 1), [run(0.5, 7)])) == {v.NOT_MEASURED}  # no common seed
+    with pytest.raises(CrowdlocError, match="different images"):
+        v.pair_verdicts(runs(0.5), runs(0.5, scenes=6))
+    with pytest.raises(CrowdlocError, match="'nicer' is unknown: choose one of better, not worse, similar"):
+        v.pair_verdicts([], [], "nicer")
+
+
+def test_counts_are_better_when_lower():
+    def counting(error, key):
+        found = []
+        for seed in range(3):
+            one = run(0.5, seed).evidence
+            noise = np.random.default_rng([key, seed]).normal(0, error, len(one.heads))
+            counts = CountEvidence(one.images, one.scenes, one.heads, one.heads + noise)
+            convergence = {key: value for key, value in GOOD.items() if key.startswith("last")}
+            experiment = Experiment("synthcrowd-sense", "mini", "raznet", seed)
+            found.append(Run(experiment, "stored", None, counts, None, convergence, Path()))
+        return found
+
+    good, bad = counting(1, 0), counting(9, 1)
+    frame = v.pair_verdicts(good, bad, replicates=DRAWS)
+    assert frame["metric"].tolist() == ["MAE", "MSE"] and words(frame) == {v.HOLDS}
+    assert (frame["difference"].astype(float) < 0).all() and (frame["high"].astype(float) < 0).all()
+    assert words(v.pair_verdicts(bad, good, replicates=DRAWS)) == {v.FAILS}
+    assert v.pair_verdicts(good, runs(0.5), replicates=DRAWS)["metric"].tolist() == ["MAE", "MSE"]
+    own = replace(run(0.5, 0), counts=good[0].counts)  # a method that does both is judged by its own counts
+    assert resampling.Sample.of(own).counts.tolist() == good[0].counts.counts.tolist()
+    assert words(v.pair_verdicts(good, runs(0.5), metrics=["mAP"])) == {v.NOT_MEASURED}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, ""),
+        ({"overfit_AP50": 0.95}, ""),
+        ({"overfit_AP50": 0.89}, "overfit_AP50 is 0.890, below 0.9"),
+        ({"train_AP50_sigma20": 0.849}, "train_AP50_sigma20 is 0.849, below 0.85"),
+        ({"train_AP50_sigma20": math.nan}, "train_AP50_sigma20 is nan, below 0.85"),
+        ({"last_third_loss_second_half": 0.0899}, "the loss still fell by 10%"),
+        ({"last_third_loss_second_half": 0.12}, ""),  # rising: converged or worse, but not on its way
+        ({"last_third_loss_second_half": math.nan}, "no loss was recorded"),
+    ],
+)
+def test_the_rule_of_convergence(change, reason):
+    assert v.converged(GOOD | change) == (not reason, reason)
+
+
+def test_what_did_not_converge_is_not_called_poor():
+    stuck = [*runs(0.1, 2), run(0.1, 2, convergence=GOOD | {"train_AP50_sigma20": 0.4})]
+    assert words(v.pair_verdicts(stuck, runs(0.8, key=1))) == {v.NOT_CONVERGED}
+    silent = {key: value for key, value in GOOD.items() if key.startswith("last")}
+    assert v.did_converge(run(0.5, 0, convergence=silent)) == (False, "AP on training images was not recorded")
+    assert v.converged({}) == (False, "no loss was recorded")
+
+
+def test_a_verdict_that_depends_on_the_draws_is_fragile():
+    contrast = paper.Contrast("", "", ())
+    shares = ((1.0, 2.0),)
+
+    def judged(*lows):  # estimates of the three bootstrap seeds with these lower bounds
+        half = Estimate(0.0, 1.0, shares, 3).interval()[1]
+        return v._found(contrast, lambda seed: Estimate(0.1 + lows[seed], 0.1 / half, shares, 3)).word
+
+    assert judged(0.001, 0.002, 0.001) == v.HOLDS
+    assert judged(0.001, -0.001, 0.001) == "holds (fragile)"
+    assert judged(-0.001, 0.002, 0.001) == "inconclusive (fragile)"
+    assert judged(0.05, -0.001, 0.001) == v.HOLDS  # far from the limit nothing else is drawn
+
+
+def test_more_draws_agree_with_few():
+    left, right = runs(0.62, 3), runs(0.6, 3, key=1)
+    few, many = (v.pair_verdicts(left, right, replicates=n)["high"].astype(float) for n in (2000, 10_000))
+    assert np.abs(few - many).max() <= 0.005
+
+
+FDST = {"GNANet": 0.85, "RAZNet": 0.5, "STANet": 0.4}
+
+
+def rows(table="III", dataset="FDST", qualities=FDST, **options):
+    return {
+        Row(table, dataset, name): runs(quality, key=key, **options)
+        for key, (name, quality) in enumerate(qualities.items())
+    }
+
+
+def claimed(measured, claim="gnanet-best-fdst", **options):
+    frame = v.verdicts(measured, claims=[claim], replicates=DRAWS, **options)
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_a_claim_gets_one_verdict_from_all_of_its_parts():
+    measured = rows()
+    row = claimed(measured)
+    assert (row["verdict"], row["after_holm"], row["emphatic_verdict"]) == (v.HOLDS,) * 3
+    assert (row["parts"], row["held"], row["exceptions"]) == (36, 36, "")
+
+    alike = claimed(measured | {Row("III", "FDST", "STANet"): runs(0.85, key=9)})
+    assert alike["verdict"] == v.INCONCLUSIVE and 18 <= alike["held"] < 36 and "inconclusive (" in alike["exceptions"]
+
+    other = claimed(measured | {Row("III", "FDST", "STANet"): runs(0.99, key=9)})
+    assert (other["verdict"], other["held"], other["after_holm"]) == (v.FAILS, 18, v.FAILS)
+    assert "III FDST, AP.50 σ 5: GNANet better than STANet: does not hold (-0." in other["exceptions"]
+
+
+def test_what_is_missing_is_said_unless_another_part_fails():
+    measured = rows()
+    del measured[Row("III", "FDST", "STANet")]
+    row = claimed(measured)
+    assert (row["verdict"], row["after_holm"], row["held"]) == (v.NOT_MEASURED, v.NOT_MEASURED, 18)
+    assert row["exceptions"].count("not measured") == 18
+    assert claimed(measured | {Row("III", "FDST", "RAZNet"): runs(0.99, key=9)})["verdict"] == v.FAILS
+    stuck = runs(0.2, key=9, convergence=GOOD | {"train_AP50_sigma20": 0.1})
+    assert claimed(measured | {Row("III", "FDST", "STANet"): stuck})["verdict"] == v.NOT_CONVERGED
+    assert claimed(rows() | {Row("III", "FDST", "STANet"): runs(0.2, 1)})["verdict"] == v.ONE_SEED
+    assert claimed({})["verdict"] == v.NOT_MEASURED
+
+
+def test_gains_on_two_data_sets_are_compared():
+    first = rows("IV", "ShanghaiTech A", {"S-GNANet*": 0.55, "S-GNANet": 0.5}, name="a")
+    second = rows("V", "ShanghaiTech B", {"S-GNANet*": 0.9, "S-GNANet": 0.3}, name="b", scenes=10)
+    row = claimed(first | second, "pretraining-b-more")
+    assert (row["verdict"], row["parts"], row["held"]) == (v.HOLDS, 18, 18)
+    swapped = {Row(*(("V", "ShanghaiTech B") if r.table == "IV" else ("IV", "ShanghaiTech A")), r.row): some
+               for r, some in (first | second).items()}  # fmt: skip
+    assert claimed(swapped, "pretraining-b-more")["verdict"] == v.FAILS
+
+
+def test_numbers_that_need_no_scenes():
+    speed = {paper.Cell("X", "SenseCrowd", times, 20, "FPS"): value for times, value in (("1", 9.0), ("3", 5.0))}
+    assert claimed({}, "sampling-speed", numbers=speed)["verdict"] == v.NOT_MEASURED
+    last = paper.Cell("X", "SenseCrowd", "5", 20, "FPS")
+    assert claimed({}, "sampling-speed", numbers=speed | {last: 3.0})["verdict"] == v.HOLDS
+    noisy = {cell: {0: value, 1: value + 0.1, 2: value - 0.1} for cell, value in (speed | {last: 4.95}).items()}
+    assert claimed({}, "sampling-speed", numbers=noisy)["verdict"] == v.HOLDS  # .05 in every seed: paired
+    noisy[last][2] = 7.0
+    assert claimed({}, "sampling-speed", numbers=noisy)["verdict"] == v.INCONCLUSIVE
+    frames = {cell: value for cell, value in paper.cells().items() if cell.table == "I"}
+    assert claimed({}, "sensecrowd-size", numbers=frames)["verdict"] == v.HOLDS
+    frames[paper.Cell("I", "SenseCrowd", "SenseCrowd", None, "frames")] = 62_000.0
+    assert claimed({}, "sensecrowd-size", numbers=frames)["verdict"] == v.FAILS
+    assert claimed({}, "split-sum")["verdict"] == v.HOLDS  # arithmetic
+
+
+def test_every_claim_has_a_verdict_and_studies_decide_the_rest():
+    frame = v.verdicts(rows(), decided={"error-bound": v.HOLDS}, replicates=DRAWS).set_index("id")
+    assert len(frame) == len(paper.claims())
+    assert set(frame["verdict"]) <= set(v.WORDS)
+    assert frame.loc["error-bound", "verdict"] == frame.loc["error-bound", "after_holm"] == v.HOLDS
+    assert frame.loc["walking-away", "verdict"] == v.NOT_MEASURED
+    assert frame.loc["gnanet-best-fdst", "verdict"] == v.HOLDS
+    assert frame.loc["ranet-poor", "verdict"] == v.NOT_MEASURED
+    with pytest.raises(CrowdlocError, match="the verdict on error-bound is 'yes': choose one of holds"):
+        v.verdicts({}, decided={"error-bound": "yes"})
+    with pytest.raises(CrowdlocError, match="no claim 'gna-is-nice'"):
+        v.verdicts({}, claims=["gna-is-nice"])
+
+
+def test_holm_takes_back_what_chance_explains():
+    assert v._after_holm([v.HOLDS, v.FAILS, v.INCONCLUSIVE, v.NOT_MEASURED], [0.02, 0.001, 0.5, math.nan]) == [
+        v.HOLDS,
+        v.FAILS,
+        v.INCONCLUSIVE,
+        v.NOT_MEASURED,
+    ]
+    assert v._after_holm([v.HOLDS, v.HOLDS, v.HOLDS], [0.02, 0.03, 0.04]) == [v.INCONCLUSIVE] * 3
+
+
+def test_the_weakest_part_of_a_claim_is_what_is_tested():
+    holds, fails = v.Finding((v.HOLDS,), None, 0.01), v.Finding((v.FAILS,), None, 0.004)
+    weak, exact = v.Finding((v.HOLDS,), None, 0.04), v.Finding((v.FAILS,))
+    assert v._probability(v.HOLDS, [holds, weak]) == 0.04
+    assert v._probability(v.FAILS, [holds, weak, fails]) == pytest.approx(0.012)
+    assert v._probability(v.INCONCLUSIVE, [holds]) == 1
+    assert math.isnan(v._probability(v.FAILS, [holds, exact])) and math.isnan(v._probability(v.NOT_MEASURED, []))
+
+
+def test_a_single_scene_decides_nothing():
+    left, right = runs(0.9, scenes=1), runs(0.1, scenes=1, key=1)
+    frame = v.pair_verdicts(left, right, replicates=20)
+    assert words(frame) == {v.INCONCLUSIVE} and set(frame["low"]) == {"-inf"}
