@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,6 +58,8 @@ def promote(name: str, *, source: str = "train") -> Path:
     """
     results, build = paths.RESULTS, paths.BUILD
     room, _, rest = name.partition("/")
+    if room in (STUDIES, CENSUSES, TIMINGS) and not re.fullmatch(r"\w[\w.-]*", rest, re.ASCII):
+        raise CrowdlocError(f"{name!r}: {rest!r} is no name: use letters, digits, '.', '_' and '-'")
     with locked(build / ".promote.lock", f"{results}"):
         if room == STUDIES:
             stored = _promote_study(build / STUDIES / rest, results / STUDIES)
