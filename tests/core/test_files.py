@@ -121,6 +121,7 @@ def test_a_socket_is_written_through(tmp_path):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "s"))
         server.listen()
+        server.settimeout(10)
         put(tmp_path / "s", "through")
         connection, _ = server.accept()
         with connection, connection.makefile("rb") as file:
