@@ -24,9 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Exit status: 0, 1 for a failed check or job, 2 for an error that the user can mend."""
     from crowdloc.core.locking import follow_leader
 
-    for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8; they come out as they are
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be UTF-8; they come out as they are
     options = _parser().parse_args(argv)
     follow_leader()
     try:
@@ -92,7 +91,14 @@ def _check(o: argparse.Namespace) -> int:
     from crowdloc.core import paths
     from crowdloc.results import checking
 
-    return checking.check(paths.data_root(o.data_root))
+    root = paths.require_data_root(o.data_root) if paths.data_root(o.data_root) else None
+    try:
+        print(checking.check(root).to_string(index=False))
+    except checking.CheckError as error:
+        for problem in error.problems:
+            print(f"crowdloc: mismatch: {' '.join(problem.split())}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _report(o: argparse.Namespace) -> None:
@@ -156,7 +162,7 @@ def _locate(o: argparse.Namespace) -> None:
         points.to_csv(sys.stdout, index=False)
         return
     with atomic_write(o.out) as temporary:
-        points.to_csv(temporary, index=False, errors="surrogateescape")
+        points.to_csv(temporary, index=False)
 
 
 def _generate(o: argparse.Namespace) -> None:

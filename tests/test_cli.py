@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shlex
 import subprocess
 import sys
+import time
 
+import pandas as pd
 import pytest
 
 from crowdloc import cli
 from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.results import tables as results
+from crowdloc.models.registry import METHODS
+from crowdloc.results import checking, overview, runs, store
+from crowdloc.results.experiments import Experiment, all_experiments
 
 PARAMETERS = {
     "cell_type": "code",
@@ -47,10 +52,15 @@ def notebook(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "nonsense"], "unknown experiment 'nonsense'"),
-        (["evaluate", "nonsense"], "unknown experiment 'nonsense'"),
-        (["promote", "nonsense"], "unknown experiment 'nonsense'"),
+        (["train", "nonsense"], "experiment 'nonsense'"),
+        (["evaluate", "nonsense"], "experiment 'nonsense'"),
+        (["promote", "nonsense"], "experiment 'nonsense'"),
+        (["evaluate", "mall-mini/nonsense/seed0"], "unknown method 'nonsense'"),
+        (["evaluate", "mall-mini/gnanet/seed0", "--source", "stored"], "invalid choice: 'stored'"),
+        (["check", "--data-root", "/no/such/folder"], "data root /no/such/folder is not a folder"),
         (["run", "77"], "no notebook '77'"),
+        (["run", "²"], "no notebook '²'"),
+        (["run", "9" * 5000], "no notebook"),
         (["run", "all", "-p", "seed", "1"], "name one notebook"),
         (["run", "all", "--data-root", "/no/such/folder"], "data root /no/such/folder is not a folder"),
         (["run", "all", "--cores", "0"], "must be at least 1"),
@@ -85,9 +95,45 @@ def test_notebook_by_path_name_and_number(capsys, notebook, tmp_path):
     assert "no notebook '2'" in run(capsys, "run", "2")[2]
 
 
-def test_damaged_notebook(capsys, notebook):
-    notebook.write_text('{"cells": ')
-    assert "no readable notebook" in run(capsys, "run", "2")[2]
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"cells": ',
+        b"[1]",
+        b'{"cells": [3]}',
+        b"[" * 200_000,
+        b'{"cells": ' + b"[" * 200_000,
+        NOTEBOOK.replace(json.dumps(PARAMETERS["source"]), "7").encode(),
+        NOTEBOOK.replace('"source": "', f'"source": "x = {"(" * 5000}1{")" * 5000}\\n').encode(),
+        NOTEBOOK.replace('"source": "', f'"source": "x = {"-" * 50_000}1\\n').encode(),
+        b"\xff\xfe" + NOTEBOOK.encode(),
+    ],
+    ids=["cut", "list", "cell", "deep", "deeper", "number", "brackets", "signs", "bytes"],
+)
+@pytest.mark.parametrize("command", ["run", "refresh"])
+def test_damaged_notebook(capsys, notebook, content, command):
+    notebook.write_bytes(content)
+    status, _, err = run(capsys, command, "2")
+    assert status == 2
+    assert err.count("\n") == 1
+    assert str(notebook) in err or notebook.name in err
+
+
+def test_parameter_that_is_no_literal(capsys, notebook):
+    for value in ("(" * 5000, "~" * 50_000 + "1", "1" * 5000):
+        status, _, err = run(capsys, "run", "2", "-p", "seed", value)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "must be of type int" in err
+
+
+def test_data_root_that_is_not_utf8(capsys, notebook, tmp_path):
+    content = NOTEBOOK.replace("seed = 0", "data_root = ''")
+    notebook.write_text(content)
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    root.mkdir()
+    status, _, err = run(capsys, "run", "2", "--data-root", root)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "set the environment variable CROWDLOC_DATA instead" in err
 
 
 @pytest.mark.parametrize(
@@ -100,29 +146,147 @@ def test_damaged_notebook(capsys, notebook):
     ],
 )
 def test_what_commands_raise(capsys, monkeypatch, raised, status, message):
-    def report():
+    def report(source, root):
         raise raised
 
-    monkeypatch.setattr(results, "report", report)
-    found, out, err = run(capsys, "report")
+    monkeypatch.setattr(overview, "report", report)
+    found, out, err = run(capsys, "report", "--source", "stored")
     assert (found, out) == (status, "")
     assert message in err
     assert err.count("\n") == 1
 
 
 def test_a_fault_of_ours_is_not_hidden(monkeypatch):
-    def report():
+    def report(source, root):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(results, "report", report)
+    monkeypatch.setattr(overview, "report", report)
     with pytest.raises(ZeroDivisionError):
-        cli.main(["report"])
+        cli.main(["report", "--source", "stored"])
 
 
-def test_list_and_info(capsys):
+def test_list(capsys, tmp_path, monkeypatch):
+    first, second, third = all_experiments()[:3]
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
+    for path in (
+        tmp_path / "results" / first.id / runs.METRICS,
+        tmp_path / "results" / first.id / runs.WEIGHTS,
+        tmp_path / "build/experiments" / first.id / runs.TRAINING,
+        tmp_path / "build/experiments" / second.id / runs.TRAINING,
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     status, out, _ = run(capsys, "list")
     assert status == 0
-    assert "synthcrowd-mini/gnanet/seed0" in out
+    states = dict(line.split("  ", 1) for line in out.splitlines()[:-1])
+    assert [states[e.id.strip()].strip() for e in (first, second, third)] == [
+        "stored, weights, made here",
+        "made here",
+        "not measured",
+    ]
+    assert set(map(str.strip, states)) == {e.id for e in all_experiments()}
+    without = [name for name in METHODS if name != first.method]
+    assert out.splitlines()[-1] == f"methods without results: {', '.join(without)}"
+
+
+def test_list_and_help_are_fast():
+    """Without what takes seconds to import; the best of three, for a busy machine."""
+    for arguments in (["list"], ["--help"], ["run", "--help"]):
+        command, seconds = [sys.executable, "-X", "importtime", "-m", "crowdloc", *arguments], []
+        for _ in range(3):
+            start = time.monotonic()
+            done = subprocess.run(command, capture_output=True, text=True, cwd=paths.ROOT, check=True)
+            seconds.append(time.monotonic() - start)
+        imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert not imported & {"torch", "pandas", "scipy", "matplotlib", "snakemake", "nbformat", "cv2", "numba"}
+        assert min(seconds) < 1.0
+
+
+def test_check_passes_on_what_is_found(capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv("CROWDLOC_DATA", raising=False)
+    given = []
+    table = pd.DataFrame([{"experiment": "x", "state": "recomputed from points"}])
+    monkeypatch.setattr(checking, "check", lambda root: given.append(root) or table)
+    assert run(capsys, "check")[:2] == (0, table.to_string(index=False) + "\n")
+    assert run(capsys, "check", "--data-root", tmp_path)[0] == 0
+    assert given == [None, tmp_path]
+
+    def mismatch(root):
+        raise checking.CheckError(["a.json: mAP is 1,\n its evidence says 2", "b.csv is missing"])
+
+    monkeypatch.setattr(checking, "check", mismatch)
+    status, out, err = run(capsys, "check")
+    assert (status, out) == (1, "")
+    assert err == "crowdloc: mismatch: a.json: mAP is 1, its evidence says 2\ncrowdloc: mismatch: b.csv is missing\n"
+
+
+def test_train_evaluate_and_promote_pass_on_what_is_asked_for(capsys, monkeypatch, tmp_path):
+    asked = []
+
+    def note(*positional, **options):
+        asked.append((*positional, options))
+        return tmp_path / "made"
+
+    for module, name in ((runs, "train"), (runs, "evaluate"), (store, "promote")):
+        monkeypatch.setattr(module, name, note)
+    id = "synthcrowd-sense-mini/gnanet/seed7"
+    experiment = Experiment.parse(id)
+    for arguments in (
+        ["train", id, "--out", tmp_path, "--devices", 2],
+        ["evaluate", id],
+        ["evaluate", id, "--source", "train", "--data-root", "r"],
+        ["promote", "studies/control"],
+    ):
+        assert run(capsys, *arguments) == (0, f"{tmp_path / 'made'}\n", "")
+    assert asked == [
+        (experiment, {"out": tmp_path, "root": None, "devices": 2}),
+        (experiment, {"source": "weights", "root": None}),
+        (experiment, {"source": "train", "root": "r"}),
+        ("studies/control", {}),
+    ]
+
+
+def test_a_key_decides_whether_a_training_goes_on(monkeypatch, tmp_path, capsys):
+    """A checkpoint of other code is removed; one of this code, or of a training without a key, is continued."""
+    monkeypatch.setattr(runs, "train", lambda *_, **__: tmp_path)
+    checkpoint, log = tmp_path / "checkpoint.pt", tmp_path / "log.csv"
+    for key, kept in (("one", True), ("one", True), ("other", False), ("other", True)):
+        for path in (checkpoint, log):
+            path.touch()
+        arguments = ("train", "mall-mini/gnanet/seed0", "--out", tmp_path, "--key", key)
+        assert run(capsys, *arguments)[0] == 0
+        assert (checkpoint.exists(), log.exists()) == (kept, kept), key
+
+
+def test_report_is_that_of_the_last_run(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "BUILD", tmp_path)
+    monkeypatch.setattr(overview, "report", lambda source, root: f"{source} anew")
+    assert run(capsys, "report") == (0, "stored anew\n", "")
+    (tmp_path / "report.txt").write_text("as it was\n")
+    assert run(capsys, "report") == (0, "as it was\n", "")
+    assert run(capsys, "report", "--source", "weights") == (0, "weights anew\n", "")
+
+
+def test_report_lists_executed_notebooks_only(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "BUILD", tmp_path)
+    monkeypatch.setattr(overview, "TABLES", {})
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    for name in ("02_x.ipynb", ".02_x.123.part.ipynb", "03_y.failed.ipynb"):
+        (folder / name).touch()
+    assert [line.strip() for line in overview.report().splitlines() if ".ipynb" in line] == [str(folder / "02_x.ipynb")]
+
+
+def test_error_about_a_name_that_is_not_utf8(tmp_path):
+    command = [os.fsencode(sys.executable), b"-m", b"crowdloc", b"run", b"caf\xe9.ipynb"]
+    done = subprocess.run(command, capture_output=True, cwd=paths.ROOT, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert b"caf" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_info(capsys):
     status, out, _ = run(capsys, "data", "info", "mall")
     assert status == 0
     assert "mall_gt.mat" in out
