@@ -13,9 +13,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from crowdloc.datasets.catalog import label
 from crowdloc.datasets.samples import Sample
-from crowdloc.figures.localization import PALETTE
-from crowdloc.studies.overview import label
+from crowdloc.figures.looks import FIRST, SECOND
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,7 +111,7 @@ def distributions(
         len(names), len(_COLUMNS), figsize=(12.6, 0.95 * len(names) + 0.9), sharex="col", squeeze=False
     )
     for row, name in enumerate(names):
-        colour = PALETTE["raznet" if name.startswith("synthcrowd") else "gnanet"]
+        colour = FIRST if name.startswith("synthcrowd") else SECOND
         for ax, quantity in zip(axes[row], _COLUMNS, strict=True):
             found = censuses[name]["distributions"].get(quantity)
             if found is not None:
@@ -121,7 +121,7 @@ def distributions(
             _bare(ax, *_COLUMNS[quantity])
         axes[row, 0].set_ylabel(label(name), rotation=0, ha="right", va="center")
         if name in marks:
-            axes[row, 0].plot(marks[name][1], 0.62, "D", ms=6, color=PALETTE["gnanet"], mec="black", mew=0.6)
+            axes[row, 0].plot(marks[name][1], 0.62, "D", ms=6, color=SECOND, mec="black", mew=0.6)
             axes[row, 0].annotate(
                 f"{marks[name][0]}: mean {marks[name][1]:.1f}", (marks[name][1], 0.62), (8, 0),
                 textcoords="offset points", va="center", fontsize=9,

@@ -1,4 +1,4 @@
-"""Pictures of the notebooks, in one style: colour-blind-safe, axes with units, legible at notebook width."""
+"""Pictures of methods beside each other, any number of them, and of detections on frames."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import pandas as pd
 import seaborn as sns
 from numpy.typing import NDArray
 
+from crowdloc.figures.looks import FALSE, FIRST, HIT, MISS, SECOND, looks, style
 from crowdloc.metrics import SIGMAS
 from crowdloc.results.evidence import Evidence
-from crowdloc.results.tables import LABELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PALETTE = dict(zip(("raznet", "gnanet", "truth", "other"), sns.color_palette("colorblind", 4), strict=True))
+    from crowdloc.results.marking import Example
+    from crowdloc.results.runs import Run
 
+__all__ = ["by_sigma", "counts", "learning_curves", "lines", "neighbours", "plt", "precision_recall", "predictions",
+           "style"]  # fmt: skip
 
-def style() -> None:
-    """Set the project's style; called once at the top of a notebook."""
-    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
-    plt.rcParams.update({"figure.dpi": 96, "savefig.dpi": 96, "figure.constrained_layout.use": True})
+_COLUMNS = 4  # panels side by side
+_RECALLS = np.linspace(0.0, 1.0, 101)
 
 
 def neighbours(
@@ -37,102 +38,148 @@ def neighbours(
     for ax, indices, name in zip(axes[0], cells, names, strict=True):
         times = np.bincount(indices, minlength=height * width).reshape(size)
         y, x = np.nonzero(times)
-        ax.scatter(x, y, s=14 * times[y, x], color=PALETTE["raznet"], label="drawn (area: how often)")
-        ax.scatter(*query[::-1], marker="*", s=140, color=PALETTE["gnanet"], edgecolor="black", label="query p")
+        ax.scatter(x, y, s=14 * times[y, x], color=FIRST, label="drawn (area: how often)")
+        ax.scatter(*query[::-1], marker="*", s=140, color=SECOND, edgecolor="black", label="query p")
         ax.set(xlim=(-1, width), ylim=(height, -1), aspect="equal", xlabel="x (feature cells)", title=name)
     axes[0, 0].set_ylabel("y (feature cells)")
     axes[0, 0].legend(loc="lower right", fontsize=8)
     return figure
 
 
-def precision_recall(runs: Mapping[str, Sequence[Evidence]], *, sigma: int = 20, threshold: int = 0) -> Figure:
-    """Precision against recall of every stored seed at one σ and similarity (0: .50, 5: .75)."""
-    figure, ax = plt.subplots(figsize=(6, 4))
-    for name, seeds in runs.items():
-        for index, run in enumerate(seeds):
-            recall, precision = _curve(run, SIGMAS.index(sigma), threshold)
-            label = LABELS.get(name, name) if index == 0 else None
-            ax.plot(recall, precision, color=PALETTE[name], alpha=0.8, lw=1.5, label=label)
+def precision_recall(table: Mapping[str, Sequence[Run]], *, sigma: int = 20, threshold: int = 0) -> Figure:
+    """Precision against recall at one σ and similarity (0: .50, 5: .75): mean over seeds, band from lowest to highest.
+
+    Precision is the best at a recall or a higher one, as AP takes it: the mean height of a line is the AP.
+    """
+    figure, ax = plt.subplots(figsize=(7.2, 4.2))
+    located = {name: [run.evidence for run in group if run.evidence] for name, group in table.items()}
+    shown = looks(name for name, group in located.items() if group)
+    for name, look in shown.items():
+        curves = np.array([_curve(run, SIGMAS.index(sigma), threshold) for run in located[name]])
+        ax.plot(_RECALLS, curves.mean(axis=0), color=look.colour, lw=1.8, label=look.label)
+        if len(curves) > 1:
+            ax.fill_between(_RECALLS, curves.min(axis=0), curves.max(axis=0), color=look.colour, alpha=0.18, lw=0)
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-    ax.set_title(f"σ = {sigma} px, similarity ≥ {0.5 + 0.05 * threshold:.2f}; one line per seed")
-    ax.legend(loc="lower left")
+    several = any(len(located[name]) > 1 for name in shown)
+    ax.set_title(f"σ = {sigma}, similarity ≥ {0.5 + 0.05 * threshold:.2f}" + ("; band: all seeds" if several else ""))
+    _legend(ax, len(shown))
     return figure
 
 
-def _curve(run: Evidence, row: int, threshold: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _curve(run: Evidence, row: int, threshold: int) -> NDArray[np.float64]:
+    """(101,): the best precision at every recall or a higher one."""
     order = np.argsort(-np.concatenate(run.scores), kind="stable")
     hits = np.concatenate([f[row, threshold] for f in run.flags])[order].cumsum()
-    return hits / run.heads.sum(), hits / np.arange(1, len(hits) + 1)
+    best = np.maximum.accumulate((hits / np.arange(1, len(hits) + 1))[::-1])[::-1]
+    return np.append(best, 0.0)[np.searchsorted(hits / run.heads.sum(), _RECALLS)]
+
+
+def _legend(ax: Axes, entries: int) -> None:
+    """Inside while it is small, else to the right of the axes."""
+    if entries > 3:
+        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=10)
+    elif entries:
+        ax.legend(loc="best", fontsize=10)
 
 
 def by_sigma(seeds: pd.DataFrame, metrics: Sequence[str] = ("mAP", "mAR")) -> Figure:
-    """Mean over seeds with standard deviation, per σ: the frame of `results.seeds_table`."""
-    figure, axes = plt.subplots(1, len(metrics), figsize=(4.6 * len(metrics), 3.6), sharey=True)
-    for ax, metric in zip(np.atleast_1d(axes), metrics, strict=True):
-        for offset, (model, rows) in enumerate(seeds.groupby(level="model", sort=False)):
-            x = np.arange(len(SIGMAS)) + 0.36 * (offset - 0.5)
-            ax.bar(x, rows[metric, "mean"], 0.34, yerr=rows[metric, "std"], capsize=4, color=PALETTE[model],
-                   label=LABELS.get(model, model))  # fmt: skip
+    """Mean over seeds per σ, with their standard deviation where there are several, of `results.seeds_table`."""
+    names = list(dict.fromkeys(seeds.index.get_level_values("method")))
+    width = 0.84 / max(1, len(names))
+    size = (max(4.0, 2.4 + 0.36 * len(names)) * len(metrics) + 1.2, 3.6)
+    figure, axes = plt.subplots(1, len(metrics), figsize=size, sharey=True, squeeze=False)
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        for place, (name, look) in enumerate(looks(names).items()):
+            rows = seeds.loc[name].reindex(list(SIGMAS))
+            x = np.arange(len(SIGMAS)) + width * (place - (len(names) - 1) / 2)
+            spread = None if rows[metric, "std"].isna().all() else rows[metric, "std"]
+            ax.bar(x, rows[metric, "mean"], 0.92 * width, yerr=spread, capsize=min(4, 16 * width), color=look.colour,
+                   label=look.label, error_kw={"lw": 1})  # fmt: skip
         ax.set(xticks=range(len(SIGMAS)), xticklabels=SIGMAS, xlabel="σ (pixels)", title=metric, ylim=(0, 1))
         ax.grid(axis="x", visible=False)
-    np.atleast_1d(axes)[0].set_ylabel("mean over seeds, ± standard deviation")
-    np.atleast_1d(axes)[-1].legend(loc="upper left")
+    several = bool(seeds.xs("std", axis=1, level=1).notna().any(axis=None))
+    axes[0, 0].set_ylabel("mean over seeds, ± deviation" if several else "one seed")
+    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=10)
     return figure
 
 
-def counts(runs: Mapping[str, tuple[Evidence, float]]) -> Figure:
-    """Predicted against annotated heads per image; every entry is (evidence, counting threshold)."""
-    figure, axes = plt.subplots(1, len(runs), figsize=(4.4 * len(runs), 4.0), sharex=True, sharey=True, squeeze=False)
-    limit = max(max(run.heads.max(), run.counts(t).max()) for run, t in runs.values()) + 2
-    for ax, (name, (run, threshold)) in zip(axes[0], runs.items(), strict=True):
-        ax.plot([0, limit], [0, limit], color="grey", lw=1)
-        ax.scatter(run.heads, run.counts(threshold), s=9, alpha=0.4, color=PALETTE[name], linewidths=0)
-        ax.set(xlabel="annotated heads", title=LABELS.get(name, name), aspect="equal", xlim=(0, limit), ylim=(0, limit))
-    axes[0, 0].set_ylabel("predicted heads")
-    return figure
-
-
-def learning_curves(logs: Mapping[str, Sequence[pd.DataFrame]], *, smooth: int = 20) -> Figure:
-    """Training loss, running mean over `smooth` steps, one line per seed."""
-    figure, ax = plt.subplots(figsize=(6, 3.6))
-    for name, seeds in logs.items():
-        for index, log in enumerate(seeds):
-            label = LABELS.get(name, name) if index == 0 else None
-            ax.plot(
-                log["step"], log["loss"].rolling(smooth, min_periods=1).mean(), color=PALETTE[name], lw=1.3, label=label
-            )
-    ax.set(xlabel="training step", ylabel="weighted cross entropy per pixel", ylim=(0, None))
-    ax.legend()
-    return figure
-
-
-def predictions(
-    images: Sequence[NDArray[np.uint8]],
-    heads: Sequence[NDArray[np.float64]],
-    found: Sequence[NDArray[np.float64]],
-    titles: Sequence[str],
-) -> Figure:
-    """Frames with annotated heads (circles) and predictions (dots); for generated frames only."""
-    rows = (len(images) + 1) // 2
-    figure, axes = plt.subplots(rows, 2, figsize=(11, 3.3 * rows), squeeze=False)
-    for ax in axes.flat[len(images) :]:
+def _panels(names: Sequence[str], size: tuple[float, float], *, share: bool = False) -> tuple[Figure, list[Axes]]:
+    """A panel for every name, at most four side by side."""
+    columns = max(1, min(_COLUMNS, len(names)))
+    rows = max(1, -(-len(names) // columns))
+    figsize = size[0] * columns, size[1] * rows
+    figure, axes = plt.subplots(rows, columns, figsize=figsize, squeeze=False, sharex=share, sharey=share)
+    for ax in axes.flat[len(names) :]:
         ax.remove()
-    for ax, image, truth, points, title in zip(axes.flat, images, heads, found, titles, strict=False):
-        _frame(ax, image, truth, points, title)
-    axes[0, 0].legend(loc="lower left", fontsize=8, framealpha=0.9)
+    return figure, list(axes.flat[: len(names)])
+
+
+def counts(table: Mapping[str, Sequence[Run]]) -> Figure:
+    """Counted against annotated heads per image, a panel for every method: its first seed, with its MAE."""
+    runs = {name: group[0] for name, group in table.items() if group}
+    found = {name: _counted(run) for name, run in runs.items()}
+    figure, axes = _panels(list(runs), (3.1, 3.3), share=True)
+    limit = max((max(real.max(), counted.max()) for real, counted in found.values()), default=1) * 1.03 + 1
+    for ax, (name, look) in zip(axes, looks(runs).items(), strict=True):
+        real, counted = found[name]
+        ax.plot([0, limit], [0, limit], color="grey", lw=1)
+        ax.scatter(real, counted, s=9, alpha=0.4, color=look.colour, linewidths=0)
+        title = f"{look.label}\nseed {runs[name].experiment.seed}, MAE {np.abs(counted - real).mean():.2f}"
+        ax.set(aspect="equal", xlim=(0, limit), ylim=(0, limit))
+        ax.set_title(title, fontsize=11)
+    figure.supxlabel("annotated heads", fontsize=12)
+    figure.supylabel("counted heads", fontsize=12)
     return figure
 
 
-def _frame(
-    ax: Axes, image: NDArray[np.uint8], truth: NDArray[np.float64], points: NDArray[np.float64], title: str
-) -> None:
-    ax.imshow(image)
-    ax.scatter(
-        truth[:, 0], truth[:, 1], s=46, facecolors="none", edgecolors="#00e0a0", linewidths=1.2, label="annotated"
-    )
-    ax.scatter(points[:, 0], points[:, 1], s=9, color="#ff3b30", label="predicted")
-    ax.set_title(title, fontsize=10)
-    ax.set_axis_off()
+def _counted(run: Run) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Annotated and counted heads per image; a method's own counts go before those of its points."""
+    if run.counts is not None:
+        return run.counts.heads, run.counts.counts
+    assert run.evidence is not None and run.threshold is not None
+    return run.evidence.heads, run.evidence.counts(run.threshold).astype(np.float64)
+
+
+def learning_curves(table: Mapping[str, Sequence[Run]], *, smooth: int = 20) -> Figure:
+    """Training loss, running mean over `smooth` steps, a line per seed; every method has a scale of its own.
+
+    Losses of different methods are different quantities: what can be compared is whether they still fall.
+    """
+    names = [name for name, group in table.items() if group]
+    figure, axes = _panels(names, (3.3, 2.7))
+    for ax, (name, look) in zip(axes, looks(names).items(), strict=True):
+        for run in table[name]:
+            log = run.log
+            mean = log["loss"].rolling(smooth, min_periods=1).mean()
+            ax.plot(log["step"], mean, color=look.colour, lw=1.2, alpha=0.8)
+        ax.set(ylim=(0, None))
+        ax.set_title(look.label, fontsize=11)
+    figure.supxlabel("training step", fontsize=12)
+    figure.supylabel("loss", fontsize=12)
+    return figure
+
+
+def predictions(examples: Sequence[Example]) -> Figure:
+    """Generated frames with every head and counted detection marked: hit, missed, false (see `results.examples`)."""
+    rows = (len(examples) + 1) // 2
+    figure, axes = plt.subplots(rows, 2, figsize=(12.4, 3.6 * rows), squeeze=False)
+    for ax in axes.flat[len(examples) :]:
+        ax.remove()
+    for ax, example in zip(axes.flat, examples, strict=False):
+        ax.imshow(example.image)
+        missed, false = example.heads[example.missed], example.points[~example.hit]
+        ax.scatter(*example.points[example.hit].T, color=HIT, s=18, edgecolors="black", linewidths=0.4, label="hit")
+        ax.scatter(*missed.T, facecolors="none", edgecolors=MISS, s=60, linewidths=1.3, label="missed head")
+        ax.scatter(*false.T, color=FALSE, marker="x", s=34, linewidths=1.6, label="false detection")
+        height, width = example.image.shape[:2]
+        ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+        ax.set_title(example.title, fontsize=10)
+        ax.set_axis_off()
+    legend = figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=10)
+    legend.get_frame().set_facecolor("#777777")
+    for text in legend.get_texts():
+        text.set_color("white")
+    return figure
 
 
 def lines(frame: pd.DataFrame, x: str, y: str, hue: str, *, xlabel: str, ylabel: str, log: bool = False) -> Figure:

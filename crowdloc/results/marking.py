@@ -70,5 +70,5 @@ def mark(
     hit = np.zeros(len(points), dtype=bool)
     hit[detection[detection >= 0]] = True
     missed = detection < 0
-    title = f"{hit.sum()} hits, {missed.sum()} missed, {(~hit).sum()} false"
+    title = f"{hit.sum()} hit, {missed.sum()} missed, {(~hit).sum()} false"
     return Example(title, image, heads, points, hit, missed)

@@ -14,7 +14,7 @@ from crowdloc import paper
 from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets import census
-from crowdloc.datasets.catalog import FACTS
+from crowdloc.datasets.catalog import FACTS, label
 from crowdloc.datasets.files import choose
 from crowdloc.reproduce.graph import SOURCES
 
@@ -23,14 +23,9 @@ NOT_MEASURED = "not measured"
 # Rows of Table I; the two parts of ShanghaiTech, which have no row there, are compared with their own paper.
 _PAPER = {"ucsd": "UCSD", "mall": "Mall", "worldexpo": "WorldExpo", "fdst": "FDST", "dronecrowd": "DroneCrowd",
           "sensecrowd": "SenseCrowd"}  # fmt: skip
-_LABELS = {**_PAPER, "shanghaitech_a": "ShanghaiTech A", "shanghaitech_b": "ShanghaiTech B"}
+_SETS = (*_PAPER, "shanghaitech_a", "shanghaitech_b")
 _WIDTHS = "head_widths.csv"
 QUANTITIES = ("heads per frame", "nearest head", "head width")
-
-
-def label(name: str) -> str:
-    """A data set's name for people."""
-    return _LABELS.get(name, name.replace("synthcrowd-", "SynthCrowd "))
 
 
 def real_root(source: str, data_root: str | PathLike[str] = "") -> Path | None:
@@ -62,7 +57,7 @@ def totals(now: Censuses) -> pd.DataFrame:
     printed = paper.table("I", wide=True).set_index("dataset")
     kept = stored()
     rows = []
-    for name in [*_LABELS, *census.GENERATED]:
+    for name in [*_SETS, *census.GENERATED]:
         if name in _PAPER:
             row = printed.loc[_PAPER[name]]
             rows.append(_total(name, "paper", row["resolution"], int(row["frames"]), int(row["annotations"])))

@@ -1,0 +1,58 @@
+"""How every picture of the project looks: one style, and one name and colour per method, from its registry entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+
+from crowdloc.models.registry import METHODS, get_entry, label
+
+_PALETTE = [str(colour) for colour in sns.color_palette("colorblind").as_hex()]
+FIRST, SECOND = _PALETTE[0], _PALETTE[1]  # of two things that are no methods
+HIT, MISS, FALSE = "#00e0a0", "#ffd60a", "#ff3b30"  # on photographs
+
+
+class Look(NamedTuple):
+    """How a method is shown: name for people and colour (hexadecimal)."""
+
+    label: str
+    colour: str
+
+
+def style() -> None:
+    """Set the project's style; called once at the top of a notebook."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
+    plt.rcParams.update({"figure.dpi": 96, "savefig.dpi": 96, "figure.constrained_layout.use": True})
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """Looks by name ("gnanet" or "gnanet.gamma5"), in the given order.
+
+    Variants of one method are shades of its colour, the first has the colour itself.
+    """
+    names = list(names)
+    methods = [name.partition(".")[0] for name in names]
+    shades = {m: iter(_shades(colour(m), methods.count(m))) for m in dict.fromkeys(methods)}
+    found = {}
+    for name, method in zip(names, methods, strict=True):
+        found[name] = Look(label(method, name.partition(".")[2]), next(shades[method]))
+    return found
+
+
+def colour(method: str) -> str:
+    """Colour of a method: its entry's, or the next one of the palette that no entry has."""
+    own = get_entry(method).colour
+    if own is not None:
+        return own
+    taken = {entry.colour for entry in METHODS.values()}
+    free = [c for c in _PALETTE if c not in taken] or _PALETTE
+    without = [name for name, entry in METHODS.items() if entry.colour is None]
+    return free[without.index(method) % len(free)]
+
+
+def _shades(base: str, number: int) -> list[str]:
+    """`number` colours from `base` on, each lighter than the one before."""
+    return [str(c) for c in sns.light_palette(base, number + 2).as_hex()[:1:-1]] if number > 1 else [base]
