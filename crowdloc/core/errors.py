@@ -13,3 +13,7 @@ class CrowdlocError(Exception):
 def printable(text: str) -> str:
     """`text` with what no encoding can write, bytes of file names that are not UTF-8, as \\udc80 and so on."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class CrowdlocWarning(UserWarning):
+    """Something that the user should know of a result that was made all the same."""

@@ -109,6 +109,12 @@ def build_model(name: str, **options: Any) -> Method:
     return made(**options)
 
 
+def accepts(name: str, option: str) -> bool:
+    """Whether the constructor of a method takes this option."""
+    known = _options(get_entry(name).load())
+    return known is None or option in known
+
+
 def _options(made: type) -> set[str] | None:
     """Names of the options of a constructor along the classes that it passes options on to; None: any."""
     found: set[str] = set()

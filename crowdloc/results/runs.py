@@ -23,7 +23,7 @@ from crowdloc.datasets.base import ClipDataset
 from crowdloc.inference.maps import Kept, keep_maps
 from crowdloc.inference.windows import predict
 from crowdloc.metrics import sigma_scale
-from crowdloc.models import Method, Prediction
+from crowdloc.models import Method, Prediction, get_entry
 from crowdloc.results import evidence as ev
 from crowdloc.results.evidence import CountEvidence, Evidence
 from crowdloc.results.experiments import Experiment
@@ -222,6 +222,11 @@ def load_model(experiment: Experiment, path: Path | None = None) -> Method:
     """The network of an experiment with stored weights, or with those of a file."""
     model = empty_model(experiment.method, experiment.recipe, experiment.seed, **experiment.options)
     return _load(experiment, path or stored(experiment) / WEIGHTS, model)
+
+
+def yields(experiment: Experiment) -> tuple[str, ...]:
+    """What an experiment's method yields: "points", "count" or both."""
+    return get_entry(experiment.method).load().yields
 
 
 def find_weights(experiment: Experiment) -> Path | None:

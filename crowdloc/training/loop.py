@@ -24,6 +24,7 @@ from crowdloc.datasets.base import ClipDataset
 from crowdloc.models import Method, build_model, initialise, load_pretrained
 from crowdloc.models.method import Sample
 from crowdloc.models.recipes import Recipe
+from crowdloc.models.registry import accepts
 from crowdloc.training.batches import KeptMaps, TrainingBatches
 from crowdloc.training.checkpoints import CHECKPOINT, read_checkpoint, write_checkpoint
 from crowdloc.training.log import LOG, Log
@@ -60,8 +61,12 @@ def new_model(name: str, recipe: Recipe, seed: int, dataset: ClipDataset, **opti
 
 
 def empty_model(name: str, recipe: Recipe, seed: int, **options: Any) -> Method:
-    """The network of a recipe, its weights still to be filled in."""
-    model = build_model(name, **{"width": recipe.width, "norm": recipe.norm, **recipe.network, **options})
+    """The network of a recipe, its weights still to be filled in.
+
+    Of the recipe's options for networks it gets those that it knows; `options` it must know.
+    """
+    common = {"width": recipe.width, "norm": recipe.norm, **recipe.network}
+    model = build_model(name, **{**{k: v for k, v in common.items() if accepts(name, k)}, **options})
     model.run_seed = seed
     return model
 
