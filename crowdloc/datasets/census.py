@@ -21,7 +21,7 @@ import numpy as np
 
 from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.core.files import atomic_write
+from crowdloc.core.files import atomic_write, read_json
 from crowdloc.datasets.base import Frame
 from crowdloc.datasets.catalog import FACTS
 from crowdloc.datasets.files import choose
@@ -208,16 +208,16 @@ def read(name: str) -> dict[str, Any] | None:
 
 def _load(path: Path, name: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if (
             content["name"] != name
             or len(content["edges"]) != len(EDGES)
             or "heads per frame" not in content["distributions"]
         ):
             raise ValueError
-    except (OSError, ValueError, KeyError, TypeError):
+    except (CrowdlocError, ValueError, KeyError, TypeError):
         raise CrowdlocError(f"{path} is no census of {name}: restore it from version control, or measure it") from None
-    return dict(content)
+    return content
 
 
 def write(found: dict[str, Any]) -> Path:

@@ -267,7 +267,7 @@ def test_damage_and_absence_are_named(folders: Path) -> None:
         census.main(["fdst", "--data-root", str(folders)])
     path = folders / "results" / "datasets" / "mall.json"
     path.parent.mkdir(parents=True)
-    for text in ("{", "[]", "{}", '{"name": "fdst", "edges": [], "distributions": {}}'):
+    for text in ("[" * 100_000, "{", "[]", "{}", '{"name": "fdst", "edges": [], "distributions": {}}'):
         path.write_text(text)
         with pytest.raises(CrowdlocError, match=r"mall\.json is no census of mall: restore"):
             census.read("mall")
