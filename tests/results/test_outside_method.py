@@ -17,8 +17,6 @@ from tests.helpers import disc_video
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLE = re.search(r"```python\n(import torch\nfrom torch import nn\n.*?register\(.*?)```", README, re.S)
-    r"```python\n(import torch\nfrom torch import nn\n.*?register\(.*?)```", (ROOT / "README.md").read_text(), re.S
-)
 
 
 @pytest.fixture
