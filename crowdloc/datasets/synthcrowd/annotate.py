@@ -14,7 +14,7 @@ import numpy as np
 
 from crowdloc.datasets.synthcrowd.geometry import UNIT, heads, inside
 from crowdloc.datasets.synthcrowd.scene import SACK, Scene, positions
-from crowdloc.datasets.synthcrowd.settings import DOMAINS, PRESETS, SYNTHCROWD_VERSION
+from crowdloc.datasets.synthcrowd.settings import DOMAINS, GENERATION, PRESETS
 
 MIN_PROBES = 8
 _GRID = np.array([(x, y) for y in range(-2, 3) for x in range(-2, 3) if x * x + y * y <= 6])  # 21 probes, 2 = 0.8 radii
@@ -103,7 +103,7 @@ def annotation_text(scene: Scene, preset: str) -> str:
         "scene": scene.name,
         "split": scene.split,
         "unit": f"1/{UNIT} px",
-        "version": SYNTHCROWD_VERSION,
+        "version": GENERATION,
         "width": width,
     }
     return json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n"

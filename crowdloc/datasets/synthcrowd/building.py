@@ -22,7 +22,7 @@ from crowdloc.datasets.synthcrowd.scene import (
     Figures,
     Scene,
 )  # fmt: skip
-from crowdloc.datasets.synthcrowd.settings import DIFFICULTY, DOMAINS, FPS, SPLIT_SEEDS, SYNTHCROWD_VERSION, Difficulty
+from crowdloc.datasets.synthcrowd.settings import DIFFICULTY, DOMAINS, FPS, GENERATION, SPLIT_SEEDS, Difficulty
 
 HEAD = 0.24  # diameter of a head with hair, metres
 Range = tuple[float, float]
@@ -148,7 +148,7 @@ def _table(rows: list[list[float]]) -> Figures:
 
 @lru_cache(maxsize=64)
 def build_scene(domain: str, split: str, index: int, difficulty: Difficulty = DIFFICULTY) -> Scene:
-    """The scene of a domain's split by number: a pure function of its arguments and SYNTHCROWD_VERSION."""
+    """The scene of a domain's split by number: a pure function of its arguments and GENERATION."""
     if domain not in DOMAINS:
         raise CrowdlocError(f"synthcrowd domain {domain!r} is unknown: choose {', '.join(DOMAINS)}")
     if split not in SPLIT_SEEDS:
@@ -156,8 +156,8 @@ def build_scene(domain: str, split: str, index: int, difficulty: Difficulty = DI
     kind = DOMAINS[domain]
     if not 0 <= index < kind.videos[split]:
         raise CrowdlocError(f"synthcrowd scene {index} is unknown: {domain}/{split} has 0 to {kind.videos[split] - 1}")
-    own = (SYNTHCROWD_VERSION, domain, SPLIT_SEEDS[split], index)
-    place: tuple[object, ...] = (SYNTHCROWD_VERSION, domain, "place", index % kind.places) if kind.places else own
+    own = (GENERATION, domain, SPLIT_SEEDS[split], index)
+    place: tuple[object, ...] = (GENERATION, domain, "place", index % kind.places) if kind.places else own
     camera, row = _camera(Stream(*place, "camera"), kind.near, kind.far)
     far, depth = camera.ground(row, HEAD_PLANE)
     near = camera.ground(0.5, HEAD_PLANE)[0]

@@ -8,7 +8,7 @@ import numpy as np
 
 from crowdloc.datasets.synthcrowd.geometry import Camera
 from crowdloc.datasets.synthcrowd.rng import Stream, wave
-from crowdloc.datasets.synthcrowd.settings import DOMAINS, FPS, SPLIT_SEEDS, SYNTHCROWD_VERSION, Difficulty
+from crowdloc.datasets.synthcrowd.settings import DOMAINS, FPS, GENERATION, SPLIT_SEEDS, Difficulty
 
 HEAD_PLANE = 1.6  # height of the plane in which head sizes are asked for, metres
 PERSON, LOOKALIKE, BOLLARD, GLOBE, SIGN, SACK, PLANT = range(7)
@@ -63,7 +63,7 @@ class Scene:
 
     def stream(self, *topic: object) -> Stream:
         """Random numbers of this video."""
-        return Stream(SYNTHCROWD_VERSION, self.domain, SPLIT_SEEDS[self.split], self.index, *topic)
+        return Stream(GENERATION, self.domain, SPLIT_SEEDS[self.split], self.index, *topic)
 
     def place_stream(self, *topic: object) -> Stream:
         """Random numbers of this place, shared by all videos filmed there."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-SYNTHCROWD_VERSION = 1
+SYNTHCROWD_VERSION = 2  # which scenes there are; version 1 had a quarter of the training scenes, and the same others
+GENERATION = 1  # how a scene is made: part of every seed; scenes of one generation are the same in every version
 FPS = 5  # frames per second, as in SenseCrowd
 
 PRESETS = {"mini": (288, 512), "paper": (1080, 1920)}  # height, width; both 16:9, the same scenes
@@ -69,17 +70,17 @@ class Domain:
         return f"scene{index:03d}"
 
 
-_STILLS = {"dev": 24, "train": 240, "val": 40, "test": 120}
+_STILLS = {"dev": 24, "train": 720, "val": 40, "test": 120}
 _ONE = {"dev": 1, "train": 1, "val": 1, "test": 1}
 
 DOMAINS = {
     "sense": Domain(
-        videos={"dev": 24, "train": 60, "val": 12, "test": 24},
+        videos={"dev": 24, "train": 240, "val": 12, "test": 24},
         frames={"dev": 8, "train": 8, "val": 8, "test": 10},
         people=(14, 56), near=(17.0, 30.0), far=(6.8, 10.5), standing=(0.1, 0.45), gap=0.42,
     ),
     "fdst": Domain(
-        videos={"dev": 13, "train": 26, "val": 13, "test": 26},
+        videos={"dev": 13, "train": 104, "val": 13, "test": 26},
         frames={"dev": 8, "train": 8, "val": 8, "test": 8},
         people=(10, 44), near=(18.0, 30.0), far=(7.5, 11.5), standing=(0.1, 0.4), gap=0.42, places=13,
     ),

@@ -25,7 +25,7 @@ from crowdloc.datasets.synthcrowd.annotate import annotation_text
 from crowdloc.datasets.synthcrowd.manifest import annotation_hash
 from crowdloc.datasets.synthcrowd.render import render_jpeg
 from crowdloc.datasets.synthcrowd.scene import Scene
-from crowdloc.datasets.synthcrowd.settings import DIFFICULTY, DOMAINS, PRESETS, SPLIT_SEEDS, SYNTHCROWD_VERSION
+from crowdloc.datasets.synthcrowd.settings import DIFFICULTY, DOMAINS, GENERATION, PRESETS, SPLIT_SEEDS
 
 ANNOTATIONS, IMAGES = "annotations.json", "images.json"
 REMEDY = "delete the folder and generate it again"
@@ -46,7 +46,7 @@ def split_folder(root: Path, preset: str, domain: str, split: str) -> Path:
     _choose("preset", preset, PRESETS)
     _choose("domain", domain, DOMAINS)
     _choose("split", split, SPLIT_SEEDS)
-    return root / preset / f"v{SYNTHCROWD_VERSION}" / domain / split
+    return root / preset / f"v{GENERATION}" / domain / split
 
 
 def read_annotations(folder: Path, expected: str | None = None) -> dict[str, Any]:
