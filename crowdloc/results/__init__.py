@@ -9,15 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crowdloc.results.claims import claim_verdicts, claims_as_text
     from crowdloc.results.layout import as_text, styled
     from crowdloc.results.marking import examples
     from crowdloc.results.overview import report
     from crowdloc.results.seeds import counting_table, seeds_table, training_table
     from crowdloc.results.tables import Table, compare, read_table, summary
+    from crowdloc.results.verdicts import pair_verdicts
 
 _WHERE = {
     "tables": ("Table", "compare", "read_table", "summary"),
     "seeds": ("counting_table", "seeds_table", "training_table"),
+    "claims": ("claim_verdicts", "claims_as_text"),
+    "verdicts": ("pair_verdicts",),
     "layout": ("as_text", "styled"),
     "marking": ("examples",),
     "overview": ("report",),
@@ -26,9 +30,12 @@ _WHERE = {
 __all__ = [
     "Table",
     "as_text",
+    "claim_verdicts",
+    "claims_as_text",
     "compare",
     "counting_table",
     "examples",
+    "pair_verdicts",
     "read_table",
     "report",
     "seeds_table",

@@ -10,6 +10,7 @@ import pandas as pd
 from crowdloc.metrics import COLUMNS, SIGMAS
 from crowdloc.results.runs import Run
 from crowdloc.results.tables import NOT_MEASURED, shown_name
+from crowdloc.results.verdicts import did_converge
 
 
 def seeds_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
@@ -53,19 +54,23 @@ def counting_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 def training_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Did they learn what they could? A row per method, mean ± deviation over seeds as text.
 
-    AP.50 and mAP at σ 20 on training images, and by how much the loss still changed within the last third of the steps
-    (its second half against its first).
+    AP.50 and mAP at σ 20 on training images, by how much the loss still changed within the last third of the steps (its
+    second half against its first), and how many of the trainings converged by the rule of `verdicts.converged`, with
+    the first reason against.
     """
     rows = []
     for name, group in table.items():
         signs = [run.convergence for run in group]
         first, second = "last_third_loss_first_half", "last_third_loss_second_half"
         change = [100 * (s[second] / s[first] - 1) for s in signs if s.get(first)]
+        judged = [did_converge(run) for run in group]
+        against = next((f" ({why})" for good, why in judged if not good), "")
         rows.append(
             {"method": shown_name(name), "seeds": str(len(group)) if group else NOT_MEASURED}
             | {"train AP.50": spread([s["train_AP50_sigma20"] for s in signs if "train_AP50_sigma20" in s])}
             | {"train mAP": spread([s["train_mAP_sigma20"] for s in signs if "train_mAP_sigma20" in s])}
             | {"loss at the end (%)": spread(change, 1, sign="+")}
+            | {"converged": f"{sum(good for good, _ in judged)} of {len(group)}{against}" if group else ""}
         )
     return pd.DataFrame(rows)
 

@@ -16,6 +16,7 @@ from crowdloc.metrics import COLUMNS, SIGMAS
 from crowdloc.models import Prediction
 from crowdloc.results import evidence as ev
 from crowdloc.results import runs, tables
+from crowdloc.results.claims import rows_of
 from crowdloc.results.experiments import TABLES, Experiment, Listed, experiments_of
 from tests.helpers import disc_video
 
@@ -205,7 +206,27 @@ def test_counting_and_training_show_spread_over_seeds_and_what_is_missing(stored
     assert counted.loc["stacked frames"].tolist() == ["not measured", "", "", "", "", ""]
     assert counted.loc["GNANet", ["seeds", "MAE", "F1"]].tolist() == ["3", "0.00 ± 0.00", "1.000 ± 0.000"]
     trained = results.training_table(table).set_index("method")
-    assert trained.loc["RAZNet", ["train AP.50", "loss at the end (%)"]].tolist() == ["0.900 ± 0.000", "-5.0 ± 0.0"]
+    columns = ["train AP.50", "loss at the end (%)", "converged"]
+    assert trained.loc["RAZNet", columns].tolist() == ["0.900 ± 0.000", "-5.0 ± 0.0", "3 of 3"]
+    path = runs.stored(Experiment("synthcrowd-sense", "mini", "gnanet", 1)) / "metrics.json"
+    metrics = read_json(path)
+    metrics["convergence"]["train_AP50_sigma20"] = 0.5
+    write_json(path, metrics)
+    again = results.training_table(results.read_table("II")).set_index("method")
+    assert again.loc["GNANet", "converged"] == "2 of 3 (train_AP50_sigma20 is 0.500, below 0.85)"
+    assert again.loc["stacked frames", "converged"] == ""
+
+
+def test_claims_about_a_table_get_the_verdicts_of_its_runs(stored) -> None:
+    table = results.read_table("II")
+    found = results.claim_verdicts(table).set_index("id")
+    ledger = paper.claims().set_index("id")
+    assert len(found) == (ledger["table"] == "II").sum() > 5
+    assert set(found["verdict"]) == {"not measured"}  # every one of them needs a detector or STANet
+    assert {(*row,) for row in rows_of(table)} == {("II", "SenseCrowd", "RAZNet"), ("II", "SenseCrowd", "GNANet")}
+    lines = results.claims_as_text(table).splitlines()
+    assert len(lines) == len(found) and lines[0].startswith("not measured  ") and "after Holm" not in lines[0]
+    assert found.iloc[0]["claim"] in lines[0]
 
 
 def test_importing_the_room_is_light() -> None:
