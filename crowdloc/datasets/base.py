@@ -142,7 +142,7 @@ class ClipDataset(Sequence[Clip]):
         for i, image in images.items():
             if image.shape != centre.shape:
                 raise CrowdlocError(
-                    f"image {self._frame(i).path} differs in size from {key.path} of the same scene: "
+                    f"image {self.frame(i).path} differs in size from {key.path} of the same scene: "
                     "restore the file, or load with num_frames=1"
                 )
         return Clip(
@@ -152,7 +152,7 @@ class ClipDataset(Sequence[Clip]):
             key.track_ids,
             key.id,
             key.scene,
-            tuple(self._frame(i).id for i in neighbours),
+            tuple(self.frame(i).id for i in neighbours),
         )
 
     @property
@@ -192,16 +192,24 @@ class ClipDataset(Sequence[Clip]):
         key = self.key(index)
         return self._pool[key].scene, self._times[key]
 
-    def _frame(self, index: int) -> Frame:
+    def frame(self, index: int) -> Frame:
+        """The annotated frame `index` (of `frames`, or of `neighbours`)."""
         return self._pool[self.key(index)]
 
     def image(self, index: int) -> np.ndarray:
         """Decode frame `index` (of `frames`, or of `neighbours`): (h, w, 3) uint8 RGB."""
-        return read_image(self._frame(index).path)
+        return read_image(self.frame(index).path)
 
     def subset(self, indices: Iterable[int]) -> ClipDataset:
         """The clips at `indices`, in that order; their neighbours stay those of the whole video."""
-        chosen = [self._keys[range(len(self))[i]] for i in indices]
+        return self.subset_of_keys([self._keys[range(len(self))[i]] for i in indices])
+
+    def whole(self) -> ClipDataset:
+        """Every frame of the videos that this data set is a part of, so that indices are keys."""
+        return self.subset_of_keys(range(len(self._pool)))
+
+    def subset_of_keys(self, keys: Iterable[int]) -> ClipDataset:
+        """The clips of the frames with these keys, in that order."""
         part = ClipDataset(
             [],
             name=self.name,
@@ -211,5 +219,5 @@ class ClipDataset(Sequence[Clip]):
             rois=self.rois,
         )
         part._pool, part._videos, part._times = self._pool, self._videos, self._times
-        part._choose(chosen)
+        part._choose(keys)
         return part
