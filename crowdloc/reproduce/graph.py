@@ -30,7 +30,7 @@ METRICS, WEIGHTS, TRAINING, EVALUATION = "metrics.json", "weights.safetensors", 
 # Rooms that can change what a training ends in; what follows after it is not trained again for.
 _TRAINING = ("attention", "datasets", "models", "training", "core/random_bits.py")
 # Seconds of one core, for estimates; of a training for each image of a batch and step.
-_SECONDS = {"data": 60.0, "evaluate": 60.0, "notebook": 20.0, "report": 10.0}
+_SECONDS = {"data": 60.0, "train": 300.0, "evaluate": 60.0, "notebook": 20.0, "report": 10.0}
 _SECONDS_PER_CLIP = 0.17
 
 
@@ -143,8 +143,8 @@ def is_text(root: Path | None) -> bool:
 
 
 def seconds(rule: str, id: str = "") -> float:
-    """Rough time of a job on one core."""
-    if rule != "train":
+    """Rough time of a job on one core; without an id that of any."""
+    if rule != "train" or not id:
         return _SECONDS.get(rule, 0.0)
     recipe = Experiment.parse(id).recipe
     return recipe.steps * recipe.batch_size * _SECONDS_PER_CLIP

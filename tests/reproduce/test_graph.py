@@ -10,28 +10,44 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from crowdloc import datasets
 from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.reproduce import graph
+from crowdloc.results import runs
 
 STUBS = {
-    "experiments.py": "def get_experiment(id): return id\n",
-    "runs.py": """
-        from crowdloc.core.files import atomic_write
-        def evaluate_stored_weights(experiment, *, out, root):
-            with atomic_write(out) as temporary: temporary.write_text("{}")
-        def train(experiment, *, out, root):
-            with atomic_write(out / "metrics.json") as temporary: temporary.write_text("{}")
+    "results/runs.py": """
+        from crowdloc.core import paths
+        def load_model():
+            from crowdloc.inference import windows
+            from crowdloc.training import loop
+        from crowdloc.core.files import read_json, write_json
+        def trained(experiment): return paths.BUILD / "experiments" / experiment.id
+        def train(experiment, *, out, root, devices):
+            start = experiment.start
+            begun = start.id if start and read_json(trained(start) / "training.json") else None
+            write_json(out / "training.json", {"id": experiment.id, "start": begun})
+            return out
+        def evaluate(experiment, *, source, root):
+            if source == "train": read_json(trained(experiment) / "training.json")
+            out = paths.BUILD / "evaluations" / source / experiment.id
+            write_json(out / "evaluation.json", {"id": experiment.id})
+            return out
     """,
-    "results.py": 'def report(): return "the summary"\n',
-    "models/__init__.py": "",
+    "results/overview.py": 'def report(source, root): return "the summary"\n',
+    "models/gnanet.py": "",
     "attention/__init__.py": "",
+    "training/checkpoints.py": 'CHECKPOINT = "checkpoint.pt"\n',
     "datasets/synthcrowd/__init__.py": """
         def generate(out, preset):
             out.mkdir(parents=True, exist_ok=True)
@@ -42,6 +58,15 @@ STUBS = {
         def default_root(): return paths.BUILD / "data" / "synthcrowd"
     """,
 }
+# Two stages, a variant, two seeds, and a real data set; nothing of it depends on what is measured in the project.
+LISTS = """
+CHOSEN = {"synthcrowd-sense-mini": Chosen({"steps": 3}, second={"steps": 2, "frozen": True})}
+TABLES = {
+    "II": (Listed("synthcrowd-sense", ("raznet", "gnanet"), seeds=2),),
+    "Mall": (Listed("mall", ("gnanet",), seeds=1),),
+}
+"""
+STORED = ("synthcrowd-sense-mini/gnanet/seed0", "synthcrowd-sense-mini/raznet/seed0", "mall-mini/gnanet/seed0")
 
 
 def write_notebook(path: Path, data: str, *code: str) -> None:
@@ -56,23 +81,39 @@ def write_notebook(path: Path, data: str, *code: str) -> None:
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
     """The real graph, command line and notebook runner; everything that computes is replaced."""
-    root = tmp_path_factory.mktemp("a clone")  # a blank in the path on purpose
+    root = tmp_path_factory.mktemp("a {clone} #1")  # blank, braces and hash on purpose
     shutil.copytree(paths.PACKAGE, root / "crowdloc", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(paths.ROOT / "Snakefile", root)
     for name, text in STUBS.items():
-        lines = text.strip("\n").splitlines() or [""]
-        indent = len(lines[0]) - len(lines[0].lstrip())
-        (root / "crowdloc" / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / "crowdloc" / name).write_text("\n".join(line[indent:] for line in lines))
-    for id in ("synthcrowd-mini/gnanet/seed0", "synthcrowd-mini/raznet/seed0", "mall-mini/gnanet/seed0"):
+        (root / "crowdloc" / name).write_text(textwrap.dedent(text).lstrip())
+    with open(root / "crowdloc/results/experiments.py", "a") as file:
+        file.write(LISTS)
+    for id in STORED:
         (root / "results" / id).mkdir(parents=True)
         (root / "results" / id / "experiment.json").write_text("{}")
         (root / "results" / id / "weights.safetensors").write_text(id)
-    (root / "results/synthcrowd-mini/gnanet/seed1").mkdir()
-    (root / "results/synthcrowd-mini/gnanet/seed1/experiment.json").write_text("{}")  # no weights stored
+    (root / "results/synthcrowd-sense-mini/gnanet/seed1").mkdir()
+    (root / "results/synthcrowd-sense-mini/gnanet/seed1/experiment.json").write_text("{}")  # no weights stored
+    for folder in ("studies", "kernels"):
+        (root / "results" / folder).mkdir()
+        (root / "results" / folder / "numbers.csv").write_text("1\n")
+    (root / "crowdloc/studies/small.py").write_text(
+        'from crowdloc.core.paths import RESULTS\nPATH = RESULTS / "studies"\n'
+    )
     (root / "notebooks").mkdir()
-    write_notebook(root / "notebooks" / "02_table2.ipynb", "synthcrowd", "print(source)")
-    write_notebook(root / "notebooks" / "20_real.ipynb", "mall", "print(source)")
+    reads = "from crowdloc.results import runs\n"
+    write_notebook(root / "notebooks" / "02_table2.ipynb", "synthcrowd", f'{reads}table = "II"\nprint(source)')
+    write_notebook(root / "notebooks" / "18_small.ipynb", "synthcrowd", "from crowdloc.studies import small\nprint(1)")
+    write_notebook(root / "notebooks" / "20_real.ipynb", "mall", f'{reads}table = "Mall"\nprint(ascii(data_root))')
+    return root
+
+
+@pytest.fixture
+def mall(request, tmp_path) -> Path:
+    """A data root with an unfriendly name and the layout of Mall, without its content."""
+    root = tmp_path / request.param
+    (root / "mall/frames").mkdir(parents=True)
+    (root / "mall/mall_gt.mat").write_bytes(b"")
     return root
 
 
@@ -81,14 +122,14 @@ def environment(root: Path) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in hidden} | {"PYTHONPATH": str(root)}
 
 
-def crowdloc(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def crowdloc(root: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "crowdloc", *arguments]
     return subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, check=False)
 
 
-def planned(root: Path, source: str) -> dict[str, int]:
+def planned(root: Path, source: str, *targets: str) -> dict[str, int]:
     """Number of jobs by rule that a run would execute now."""
-    done = crowdloc(root, "run", "all", "--source", source, "--snakemake", "--dry-run")
+    done = crowdloc(root, "run", "all", "--source", source, "--snakemake", *targets, "--dry-run")
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr
     counts = dict(re.findall(r"^(all|data|evaluate|train|notebook|report) +(\d+)$", text, re.MULTILINE))
@@ -106,13 +147,14 @@ def shuffle_times(root: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "jobs"),
     [
-        ("stored", {"notebook": 1, "report": 1}),
-        ("weights", {"data": 1, "evaluate": 2, "notebook": 1, "report": 1}),
-        ("train", {"data": 1, "train": 2, "notebook": 1, "report": 1}),
+        ("stored", {"notebook": 3, "report": 1}),
+        ("weights", {"data": 1, "evaluate": 2, "notebook": 2, "report": 1}),
+        # RAZNet's first stage, both second stages; the first seed, stored or not
+        ("train", {"data": 1, "train": 3, "evaluate": 2, "notebook": 2, "report": 1}),
     ],
 )
 def test_plan_of_a_fresh_clone(clone, source, jobs):
-    """Without a data root only SynthCrowd; whatever the file times, only `train` trains."""
+    """Without a data root only SynthCrowd is computed; whatever the file times, only `train` trains."""
     shutil.rmtree(clone / "build", ignore_errors=True)
     shuffle_times(clone)
     assert planned(clone, source) == jobs
@@ -126,9 +168,21 @@ def test_plan_of_this_repository(tmp_path):
         ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
         (shutil.copytree(origin, tmp_path / name, ignore=ignored) if origin.is_dir() else shutil.copy(origin, tmp_path))
     shuffle_times(tmp_path)
-    assert {"data", "train"}.isdisjoint(planned(tmp_path, "stored"))
+    assert {"data", "train", "evaluate"}.isdisjoint(planned(tmp_path, "stored"))
     assert "train" not in planned(tmp_path, "weights")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted((*kept, "build"))  # writes only there
+
+
+def test_what_was_never_stored_is_trained(clone):
+    """Planned from the lists: without any stored result `train` plans the same, and `weights` nothing."""
+    shutil.rmtree(clone / "build", ignore_errors=True)
+    away = clone / "away"
+    (clone / "results/synthcrowd-sense-mini").rename(away)
+    try:
+        assert planned(clone, "train")["train"] == 3
+        assert planned(clone, "weights") == {"notebook": 2, "report": 1}
+    finally:
+        away.rename(clone / "results/synthcrowd-sense-mini")
 
 
 def test_run_then_only_what_changed(clone):
@@ -138,11 +192,15 @@ def test_run_then_only_what_changed(clone):
         os.utime(path, (4e9, 4e9))
     before = sorted(path for path in clone.rglob("*") if "__pycache__" not in path.parts)
     done = crowdloc(clone, "run", "all", "--cores", "2")
-    assert done.returncode == 0, done.stderr
-    assert "2 experiments (weights) and 1 notebooks on 2 cores: about" in done.stdout
-    assert "left out: 20_real: no data root" in done.stdout
-    assert done.stdout.endswith("the summary\n")
-    assert "TCP without encryption" not in done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert "2 experiments (weights) and 2 notebooks on 2 cores: about" in lines[0]
+    assert "left out: 20_real: no data root" in lines[1]
+    jobs = [line for line in lines if re.match(r"crowdloc: \[\d/6\] ", line)]
+    assert [line.split("]")[0][-3:] for line in jobs] == ["1/6", "2/6", "3/6", "4/6", "5/6", "6/6"]
+    assert len(jobs) == len(lines) - 3 and lines[-1] == "the summary"  # a line per job, and nothing else
+    assert done.stderr == ""
+    assert "rule evaluate" not in done.stdout and (clone / "build/run.log").stat().st_size > 0
     executed = json.loads((clone / "build/notebooks/02_table2.ipynb").read_text())
     assert executed["cells"][-1]["outputs"][0]["text"] == ["weights\n"]
     made = [path for path in clone.rglob("*") if path not in before and "__pycache__" not in path.parts]
@@ -150,24 +208,140 @@ def test_run_then_only_what_changed(clone):
 
     shuffle_times(clone)
     assert planned(clone, "weights") == {}
-    everything = {"data": 1, "evaluate": 2, "notebook": 1, "report": 1}
-    for changed, jobs in {
-        "notebooks/02_table2.ipynb": {"notebook": 1, "report": 1},
-        "crowdloc/results.py": {"notebook": 1, "report": 1},
-        "results/synthcrowd-mini/raznet/seed0/weights.safetensors": everything | {"data": 0, "evaluate": 1},
-        "crowdloc/models/new.py": everything | {"data": 0},
-        "crowdloc/datasets/synthcrowd/__init__.py": everything,
-    }.items():
-        path = clone / changed
-        content = path.read_text() if path.exists() else None
-        path.write_text((content or "") + "\n")
-        assert planned(clone, "weights") == {rule: count for rule, count in jobs.items() if count}, changed
-        if content is None:
-            path.unlink()
-        else:
-            path.write_text(content)
-    assert planned(clone, "weights") == {}
-    assert planned(clone, "stored") == {"notebook": 1, "report": 1}
+    with changed(clone / "results/synthcrowd-sense-mini/raznet/seed0/weights.safetensors"):
+        assert planned(clone, "weights") == {"evaluate": 1, "notebook": 1, "report": 1}
+    assert planned(clone, "stored") == {"notebook": 3, "report": 1}
+    assert planned(clone, "weights", "notebooks/18_small.ipynb") == {}  # a target is no word for --quiet
+
+
+KEYS = """
+import json
+from crowdloc.reproduce import graph
+plan = graph.plan("train")
+keys = {"data": graph.data_key(), "report": graph.report_key(plan)}
+for name, used in plan.notebooks.items():
+    keys[name[:2]] = graph.notebook_key(name, "train", None, experiments=used)
+for method in ("gnanet", "raznet"):
+    id = f"synthcrowd-sense-mini/{method}/seed0"
+    keys[f"train {method}"] = graph.training_key(id, None)
+    keys[f"train -> {method}"] = graph.evaluation_key(id, "train", None)
+    keys[f"weights -> {method}"] = graph.evaluation_key(id, "weights", None)
+print(json.dumps(keys))
+"""
+
+
+def keys(root: Path) -> dict[str, str]:
+    command = [sys.executable, "-c", KEYS]
+    done = subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def unchanged(clone) -> dict[str, str]:
+    return keys(clone)
+
+
+@contextmanager
+def changed(path: Path) -> Iterator[None]:
+    """A file with one more line, or a new one; then as before."""
+    content = path.read_text() if path.exists() else None
+    path.write_text((content or "") + "\n")
+    yield
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+
+
+EVALUATIONS = {f"{source} -> {method}" for source in ("train", "weights") for method in ("gnanet", "raznet")}
+TRAININGS = {"train gnanet", "train raznet"}
+
+
+@pytest.mark.parametrize(
+    ("path", "jobs"),
+    {
+        "notebooks/02_table2.ipynb": {"02", "report"},
+        "notebooks/20_real.ipynb": set(),  # its data is not there
+        "crowdloc/studies/small.py": {"18", "report"},
+        "crowdloc/core/locking.py": set(),
+        "crowdloc/cli.py": set(),
+        "crowdloc/figures/attention.py": set(),
+        "crowdloc/core/random_bits.py": {"02", "report"} | TRAININGS | EVALUATIONS,
+        "crowdloc/models/new.py": {"02", "report"} | TRAININGS | EVALUATIONS,
+        "crowdloc/attention/new.py": {"02", "report"} | TRAININGS | EVALUATIONS,
+        "crowdloc/inference/new.py": {"02", "report"} | EVALUATIONS,
+        "crowdloc/results/runs.py": {"02", "report"} | EVALUATIONS,
+        "crowdloc/results/overview.py": {"report"},
+        "crowdloc/datasets/synthcrowd/new.py": {"data", "02", "report"} | TRAININGS | EVALUATIONS,
+        "results/studies/numbers.csv": {"18", "report"},
+        "results/kernels/numbers.csv": set(),
+        "results/truth/synthcrowd-sense-mini-test.parquet": {"02", "report"}
+        | {"weights -> gnanet", "weights -> raznet"},
+        "results/synthcrowd-sense-mini/raznet/seed0/weights.safetensors": {"02", "report", "weights -> raznet"},
+    }.items(),
+)
+def test_what_a_change_makes_out_of_date(clone, unchanged, path, jobs):
+    (clone / path).parent.mkdir(exist_ok=True)
+    with changed(clone / path):
+        after = keys(clone)
+    assert {job for job in unchanged if unchanged[job] != after[job]} == jobs
+
+
+def test_training_run(clone):
+    """Second stages after their first, evaluation after training; then nothing; a change of results trains nothing."""
+    shutil.rmtree(clone / "build", ignore_errors=True)
+    done = crowdloc(clone, "run", "all", "--source", "train", "--cores", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    trained = {
+        path.parent.relative_to(clone / "build/experiments").as_posix(): json.loads(path.read_text())["start"]
+        for path in (clone / "build/experiments").rglob("training.json")
+    }
+    first = "synthcrowd-sense-mini/raznet.stage1/seed0"
+    second = ("synthcrowd-sense-mini/gnanet/seed0", "synthcrowd-sense-mini/raznet/seed0")
+    assert trained == {first: None, **dict.fromkeys(second, first)}
+    assert all((clone / "build/evaluations/train" / id / "evaluation.json").is_file() for id in second)
+    assert planned(clone, "train") == {}
+
+
+@pytest.mark.parametrize("mall", ["it's #1: {brace}", os.fsdecode(b"caf\xe9")], ids=ascii, indirect=True)
+def test_data_root_of_any_name(clone, mall):
+    shutil.rmtree(clone / "build", ignore_errors=True)
+    done = crowdloc(clone, "run", "all", "--data-root", mall, "--snakemake", "notebooks/20_real.ipynb")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "left out" not in done.stdout
+    assert (clone / "build/evaluations/weights/mall-mini/gnanet/seed0/evaluation.json").is_file()
+    executed = json.loads((clone / "build/notebooks/20_real.ipynb").read_text())
+    shown = "" if "\udce9" in str(mall) else str(mall)  # a notebook cannot hold it: the environment does
+    assert executed["cells"][-1]["outputs"][0]["text"] == [f"{shown!a}\n"]
+    (mall / "mall/frames/seq_000001.jpg").write_bytes(b"")  # more data: another key
+    again = crowdloc(clone, "run", "all", "--data-root", mall, "--snakemake", "notebooks/20_real.ipynb", "-n")
+    assert re.search(r"^evaluate +1$", again.stdout + again.stderr, re.MULTILINE)
+
+
+def test_failing_job_is_told_with_its_log(clone):
+    shutil.rmtree(clone / "build", ignore_errors=True)
+    path = clone / "notebooks" / "03_table3.ipynb"
+    write_notebook(path, "synthcrowd", "raise ValueError('too\\nbad')")
+    try:
+        done = crowdloc(clone, "run", "all", "--source", "stored", "--snakemake", "notebooks/03_table3.ipynb")
+    finally:
+        path.unlink()
+    log = clone / "build/logs/notebook/03_table3.log"
+    told = [line for line in done.stdout.splitlines() if "failed: " in line]
+    assert len(told) == 1
+    assert re.match(
+        r"crowdloc: failed: notebook 03_table3: 03_table3.ipynb, code cell \d: ValueError: too bad", told[0]
+    )
+    assert told[0].endswith(f"(log: {log})")
+    assert done.returncode == 1
+    assert done.stderr.startswith("crowdloc: error: 1 jobs failed") and done.stderr.count("\n") == 1
+
+
+def test_unknown_option_of_snakemake(clone):
+    done = crowdloc(clone, "run", "all", "--source", "stored", "--snakemake", "--nonsense")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "nonsense" in done.stderr
 
 
 def test_failing_notebook_is_named(clone):
@@ -177,7 +351,8 @@ def test_failing_notebook_is_named(clone):
         done = crowdloc(clone, "run", "3")
         target = clone / "build/notebooks"
         reason = f"03_table3.ipynb, code cell 2: ValueError: too bad (see {target / '03_table3.failed.ipynb'})"
-        assert (done.returncode, done.stderr) == (2, f"crowdloc: error: {reason}\n")
+        # On a busy machine the kernel may say that it was interrupted when it was shut down.
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (2, f"crowdloc: error: {reason}")
         assert not (target / "03_table3.ipynb").exists()
     finally:
         path.unlink()
@@ -233,28 +408,25 @@ def test_killed_run_leaves_no_lock_and_no_job(clone, tmp_path):
         shutil.rmtree(clone / "build", ignore_errors=True)
 
 
-def test_what_is_not_hashed_is_not_used():
-    """Modules that may change without evaluating again are none that an evaluation imports."""
-    code = "import sys, crowdloc.results.runs; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True, check=True)
-    used = {name.split(".")[1] for name in done.stdout.split() if name.startswith("crowdloc.")}
-    assert {"models", "attention", "evidence", "inference"} <= used
-    # The name of the machine in run.json is no number.
-    assert used & {Path(name).stem for name in graph._NOT_MODEL} == {"environment"}
-
-
 def test_unknown_source():
     with pytest.raises(CrowdlocError, match="source 'guess' is unknown: choose stored, weights, train"):
         graph.plan("guess")
 
 
-def test_plan_with_real_data(clone, data_root, monkeypatch):
-    for name in ("RESULTS", "NOTEBOOKS"):
-        monkeypatch.setattr(paths, name, clone / name.lower())
-    plan = graph.plan("weights", data_root)
-    assert plan.notebooks == ["02_table2", "20_real"]
+def test_names_of_files():
+    for name in ("METRICS", "WEIGHTS", "TRAINING", "EVALUATION"):
+        assert getattr(graph, name) == getattr(runs, name)
+    assert graph.SOURCES == runs.DEPTHS
+
+
+@pytest.mark.parametrize("mall", ["data"], indirect=True)
+def test_real_data_is_listed_not_read(mall, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("planning loads a data set")
+
+    monkeypatch.setattr(datasets, "load", refuse)
+    monkeypatch.setattr(datasets, "assemble", refuse)
+    plan = graph.plan("weights", mall)
     assert plan.left_out == ()
-    assert plan.results("20_real") == ["evaluations/mall-mini/gnanet/seed0.json"]
-    assert len(plan.results()) == 3
-    key = graph.experiment_key("mall-mini/gnanet/seed0", "weights", plan.root)
-    assert key.endswith(f"-{graph.clips('mall', plan.root)}")
+    assert {e.data for e in plan.experiments} >= {"mall"}
+    assert graph.plan("weights", mall / "mall" / "frames").left_out != ()
