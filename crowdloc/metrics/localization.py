@@ -25,11 +25,11 @@ _RECALLS = np.linspace(0.0, 1.0, 101)
 # The one place that knows how σ's pixels relate to image pixels. σ is in pixels of the original image,
 # except for the mini preset of SynthCrowd: its frames of 288 rows stand for 1080p, so σ is in
 # 1080p-equivalent pixels there.
-_SIGMA_SCALE = {"synthcrowd-mini": 1080 / 288}
+_SIGMA_SCALE = {f"synthcrowd-{domain}-mini": 1080 / 288 for domain in ("sense", "fdst", "sha", "shb")}
 
 
 def sigma_scale(data: str) -> float:
-    """The `scale` for results named "<data set>-<preset>": 3.75 for synthcrowd-mini, else 1."""
+    """The `scale` for results named "<data set>-<preset>": 3.75 for SynthCrowd's mini frames, else 1."""
     return _SIGMA_SCALE.get(data, 1.0)
 
 

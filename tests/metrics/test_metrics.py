@@ -96,7 +96,7 @@ def test_equal_to_pycocotools_on_empty_sets(detections, heads):
 
 def test_scaled_pixels_equal_pycocotools_on_scaled_points():
     predictions, ground_truth = random_set(7, 8, integer=False, tied=False)
-    factor = sigma_scale("synthcrowd-mini")
+    factor = sigma_scale("synthcrowd-sense-mini")
     assert factor == 3.75 and sigma_scale("mall-mini") == 1.0
     scaled = (
         [(points * factor, scores) for points, scores in predictions],
