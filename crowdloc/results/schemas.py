@@ -84,7 +84,8 @@ def check_run(path: Path, run: Mapping[str, Any]) -> None:
 
     It is the provenance of the training (of the process that made its last steps), `training_seconds`, and `weights`,
     the digest of the weights that were evaluated; further `evaluation`, its provenance where it was a run of its own,
-    `from_step`, the step at which the process began, and `earlier`, the processes before it.
+    `from_step`, the step at which the process began, and `earlier`, the processes before it that are known (one that
+    was killed before the end of the training leaves no provenance).
     """
     remedy = "restore it from version control, or train, evaluate and promote again"
     validate(run, path)
@@ -94,8 +95,9 @@ def check_run(path: Path, run: Mapping[str, Any]) -> None:
     for number, entry in enumerate(earlier if isinstance(earlier, list) else [earlier]):
         validate(entry, f"{path}: earlier {number}")
     steps = [entry.get("from_step", 0) for entry in [*earlier, run]]
-    if not all(isinstance(step, int) for step in steps) or steps != sorted(set(steps)) or steps[0] != 0:
-        raise CrowdlocError(f"{path}: training began at steps {steps}, not at 0 and then later: {remedy}")
+    whole = [step for step in steps if isinstance(step, int) and step >= 0]
+    if whole != steps or whole != sorted(set(whole)):
+        raise CrowdlocError(f"{path}: training began at steps {steps}, not each process after the other: {remedy}")
     seconds, weights = run.get("training_seconds"), run.get("weights")
     if not isinstance(seconds, (int, float)) or not _finite(seconds) or seconds < 0:
         raise CrowdlocError(f"{path}: training_seconds is {seconds!r}, not a number of seconds: {remedy}")
