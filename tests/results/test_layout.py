@@ -71,6 +71,8 @@ def test_counting_errors_are_called_what_they_are_and_less_is_better() -> None:
     html = results.styled(counts).to_html()
     assert "σ" not in html
     assert _cells(html, "font-weight: bold") == ["0.61±0.01", "0.40", "0.30", "0.30±0.01"]
+    shades = {text: css for text, css in _styles(html) if "background-color" in css}
+    assert "rgba(222, 143, 5" in shades["0.61±0.01"] and "rgba(1, 115, 178" in shades["0.44±0.01"]
 
 
 def test_the_styled_table_has_the_best_in_bold_and_shades_the_difference() -> None:
