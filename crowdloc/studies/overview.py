@@ -16,7 +16,7 @@ from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets import census
 from crowdloc.datasets.catalog import FACTS, label
 from crowdloc.datasets.files import choose
-from crowdloc.reproduce.graph import SOURCES
+from crowdloc.results.runs import DEPTHS
 
 Censuses = Mapping[str, dict[str, Any]]
 NOT_MEASURED = "not measured"
@@ -33,7 +33,7 @@ def real_root(source: str, data_root: str | PathLike[str] = "") -> Path | None:
 
     Raises CrowdlocError for an unknown depth and for a folder that is not there.
     """
-    choose("source", source, SOURCES)
+    choose("source", source, DEPTHS)
     if data_root or (source != "stored" and paths.data_root()):
         return paths.require_data_root(data_root)
     return None
