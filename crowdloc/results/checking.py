@@ -210,7 +210,8 @@ class Examination:
     def _same(self, path: Path, stored: Any, again: Any, says: str, tolerance: float) -> None:
         for key, value, other in differences(stored, again, tolerance):
             within = f" (tolerance {tolerance:g})" if tolerance else ""
-            self._note(f"{path}: {key} is {value}, {says} {other}{within}: {_RESTORE}")
+            remedy = _RESTORE if tolerance else f"{_RESTORE}, or train again if the code was meant to change"
+            self._note(f"{path}: {key} is {value}, {says} {other}{within}: {remedy}")
 
     def _one_split_per_group(self) -> None:
         """All experiments of a group were evaluated on the same images: the heads are those of the first one."""
