@@ -38,7 +38,7 @@ LEAST_TRAIN_AP50 = 0.85  # training images at σ 20
 MOST_SLOPE = 0.1  # how much the loss still fell from the first to the second half of the last third of the steps
 
 BOOTSTRAP_SEEDS = (0, 1, 2)  # the first decides, the others show whether its draws mattered
-_NEAR = 0.1  # a bound farther than this part of the half-width from every limit cannot cross it by other draws
+_NEAR = 0.03  # a bound farther than this part of the half-width from every limit will not cross it by other draws
 
 RELATIONS = {
     "better": (0.0, math.inf),

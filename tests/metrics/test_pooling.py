@@ -60,6 +60,13 @@ def test_a_recall_level_that_is_reached_exactly_counts():
     np.testing.assert_allclose(found, [[58 / 101] * 3 + [0.57] * 3] * 2, atol=1e-12)
 
 
+def test_a_recall_level_that_is_reached_exactly_counts_however_it_is_rounded():
+    for hits, heads in [(h, n) for n in (97, 161, 194, 195, 300) for h in range(1, n + 1) if 100 * h % n == 0]:
+        flags = np.broadcast_to(np.arange(hits + 1) < hits, (10, hits + 1))
+        found = pooled_scores([np.linspace(1, 0, hits + 1)], [flags], [heads], [0], [[1]])[0]
+        assert found[2] == pytest.approx((100 * hits // heads + 1) / 101), (hits, heads)
+
+
 def test_nothing_drawn_and_nothing_found():
     flags = [np.ones((10, 1), dtype=bool), np.zeros((10, 0), dtype=bool), np.zeros((10, 1), dtype=bool)]
     scores = [np.array([0.5]), np.zeros(0), np.array([0.9])]

@@ -184,6 +184,14 @@ def test_a_verdict_that_depends_on_the_draws_is_fragile():
     assert judged(0.05, -0.001, 0.001) == v.HOLDS  # far from the limit nothing else is drawn
 
 
+def test_another_seed_of_the_bootstrap_draws_other_scenes():
+    samples = {some.experiment.seed: resampling.Sample.of(some) for some in runs(0.6, 1)}
+    term = resampling.Term(1.0, samples, 20, "mAP")
+    first, again, other = (resampling.weighted([term], seed=seed, replicates=DRAWS) for seed in (0, 0, 1))
+    assert first == again and first.value == other.value
+    assert 0 < abs(first.error / other.error - 1) < 0.2
+
+
 def test_more_draws_agree_with_few():
     left, right = runs(0.62, 3), runs(0.6, 3, key=1)
     few, many = (v.pair_verdicts(left, right, replicates=n)["high"].astype(float) for n in (2000, 10_000))
