@@ -55,9 +55,15 @@ class Chosen:
 
 
 CHOSEN = {
-    "synthcrowd-sense-mini": Chosen({"steps": 300, "batch_size": 4}, {"": 4e-3}),
-    "mall-mini": Chosen({"steps": 400, "batch_size": 4}, {"": 2e-3}),
-}
+    "synthcrowd-sense-mini": Chosen(
+        {"crop": (192, 256), "steps": 1600}, {"": 4e-3},
+        second={"frozen": True, "crop": None, "batch_size": 2, "steps": 800}, second_rates={"": 2e-3},
+    ),
+    "mall-mini": Chosen(
+        {"crop": (256, 256), "steps": 1000}, {"": 4e-3},
+        second={"frozen": True, "crop": None, "batch_size": 2, "steps": 400}, second_rates={"": 2e-3},
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,8 @@ class Listed:
 
 # What every table consists of; "Mall" is notebook 20.
 TABLES: dict[str, tuple[Listed, ...]] = {
-    "II": (Listed("synthcrowd-sense", ("raznet", "gnanet"), seeds=3),),
-    "Mall": (Listed("mall", ("raznet", "gnanet"), seeds=1),),
+    "II": (Listed("synthcrowd-sense", ("raznet", "frame-stack", "gnanet"), seeds=5),),
+    "Mall": (Listed("mall", ("raznet", "frame-stack", "s-gnanet", "gnanet"), seeds=3),),
 }
 
 
