@@ -12,7 +12,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -22,32 +22,35 @@ from crowdloc.core.files import read_json, write_json
 from crowdloc.core.paths import RESULTS
 from crowdloc.core.provenance import measurement
 from crowdloc.datasets.base import ClipDataset
-from crowdloc.models.recipes import Preset
+from crowdloc.models.recipes import Recipe
 from crowdloc.results.experiments import Experiment, all_experiments
 
-_DOMAIN, _SPLIT, _GROUP = "sense", "dev", "synthcrowd-mini"
+_DOMAIN, _SPLIT, _GROUP = "sense", "dev", "synthcrowd-sense-mini"
 
 
 def consumption() -> dict[str, dict[str, Any]]:
-    """Per model the fastest stored mini training: its id, threads, seconds per step (median), clips per second."""
-    from crowdloc.results.runs import RUN, is_stored
-    from crowdloc.training.loop import LOG, read_log
+    """Per method the fastest stored mini training: its id, threads, seconds per step (median), clips per second.
+
+    Trainings behind a frozen backbone are left out: they read kept maps and no images.
+    """
+    from crowdloc.results.runs import is_stored
+    from crowdloc.training.log import LOG, read_log
 
     found: dict[str, dict[str, Any]] = {}
     for experiment in all_experiments():
-        if experiment.group != _GROUP or not is_stored(experiment):
+        if experiment.group != _GROUP or not is_stored(experiment) or experiment.recipe.frozen:
             continue
         clock = [row["seconds"] for row in read_log(RESULTS / experiment.id / LOG)]
         step = statistics.median(later - earlier for earlier, later in pairwise(clock))
         row = {
             "id": experiment.id,
-            "threads": read_json(RESULTS / experiment.id / RUN)["threads"],
+            "threads": read_json(RESULTS / experiment.id / "run.json")["threads"],
             "seconds_per_step": round(step, 4),
             "clips_per_second": experiment.recipe.batch_size / step,
         }
-        best = found.get(experiment.model)
+        best = found.get(experiment.name)
         if best is None or row["clips_per_second"] > best["clips_per_second"]:
-            found[experiment.model] = row
+            found[experiment.name] = row
     return found
 
 
@@ -77,7 +80,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before[1])
 
 
-def loading(dataset: ClipDataset, recipe: Preset, repeats: int) -> dict[str, float]:
+def loading(dataset: ClipDataset, recipe: Recipe, offsets: Sequence[int], repeats: int) -> dict[str, float]:
     """Clips per second, cold and warm: the median of `repeats` epochs each."""
     from crowdloc.training.batches import TrainingBatches
 
@@ -85,7 +88,9 @@ def loading(dataset: ClipDataset, recipe: Preset, repeats: int) -> dict[str, flo
     rates: dict[str, list[float]] = {"cold": [], "warm": []}
     with one_thread():
         for seed in range(repeats):
-            batches = TrainingBatches(dataset, crop=recipe.crop, batch_size=recipe.batch_size, seed=seed)
+            batches = TrainingBatches(
+                dataset, offsets=offsets, crop=recipe.crop, batch_size=recipe.batch_size, seed=seed
+            )
             for kind in rates:
                 first = steps * (kind == "warm")
                 start = time.perf_counter()
@@ -105,11 +110,11 @@ def measure(repeats: int = 5) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         frames, seconds = generation(Path(folder))
         for model, use in used.items():
-            num_frames = build_model(model, width=1 / 512).num_frames
-            dataset = load_synthcrowd(folder, _SPLIT, domain=_DOMAIN, num_frames=num_frames)
-            recipe = Experiment(model, "synthcrowd", "mini", 0).recipe
-            rows.append({"model": model, "frames_of_a_clip": num_frames, "training": use}
-                        | {"loader": loading(dataset, recipe, repeats)})  # fmt: skip
+            experiment = Experiment.parse(use["id"])
+            offsets = build_model(experiment.method, width=1 / 512, **experiment.options).offsets
+            dataset = load_synthcrowd(folder, _SPLIT, domain=_DOMAIN)
+            row = {"model": model, "frames_of_a_clip": len(offsets), "training": use}
+            rows.append(row | {"loader": loading(dataset, experiment.recipe, offsets, repeats)})
     return {
         "generation": {"frames": frames, "seconds": seconds, "frames_per_second": frames / seconds},
         "repeats": repeats,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -11,9 +12,10 @@ from torch.nn.functional import avg_pool2d
 
 from crowdloc.attention import module_seed
 from crowdloc.core.errors import CrowdlocError
+from crowdloc.datasets.base import ClipDataset
 from crowdloc.models import GNANet, normalise
 from crowdloc.results import runs
-from crowdloc.results.experiments import get_experiment
+from crowdloc.results.experiments import Experiment
 
 
 def attention_inputs(id: str, *, images: int = 8) -> tuple[GNANet, dict[str, Tensor]]:
@@ -21,30 +23,37 @@ def attention_inputs(id: str, *, images: int = 8) -> tuple[GNANet, dict[str, Ten
 
     "context" (B, C, H, W) is the query; "keyframe" (B, C, H, W) and "clips" (B, T, C, H, W) are keys and values.
     """
-    experiment = get_experiment(id)
-    model = runs.stored_model(experiment)
+    experiment = Experiment.parse(id)
+    model = runs.load_model(experiment)
     if not isinstance(model, GNANet) or model.keyframe_gna is None or model.temporal_gna is None:
         raise CrowdlocError(f"{id} is no GNANet with keyframe and temporal attention: name one that is")
     validation = experiment.load("val")
     chosen = range(0, len(validation), max(1, len(validation) // images))[:images]
     with torch.inference_mode():
-        clips = torch.stack([model.extract(normalise(torch.from_numpy(validation[i].frames))) for i in chosen])
+        clips = torch.stack([_features(model, validation, index) for index in chosen])
         context = torch.cat([model.scene_context(clip[None]) for clip in clips])
-    return model, {"context": context, "keyframe": clips[:, model.num_frames // 2], "clips": clips}
+    return model, {"context": context, "keyframe": clips[:, model.keyframe], "clips": clips}
+
+
+def _features(model: GNANet, dataset: ClipDataset, index: int) -> Tensor:
+    """Features (T, C, H, W) of the frames around one."""
+    frames = np.stack([dataset.image(i) for i in dataset.neighbours(index, model.offsets)])
+    return model.encode(normalise(torch.from_numpy(frames)))[0]
 
 
 def fusion_terms(id: str, *, images: int = 8) -> pd.DataFrame:
     """The terms of the sum that enters the head (§IV-B3), over validation clips of a stored GNANet.
 
-    Columns: `share of variance` of the sum that a term accounts for (its covariance with the sum over the variance of
-    the sum; the shares add to 1), `fine detail` (share of the term's own variance that its 3×3 mean does not hold),
-    and `like a plain average` (correlation of an attention output with the average of the same draws without scores).
+    Columns: `share of sum` that a term accounts for (its covariance with the sum over the variance of the sum; the
+    shares add to 1); `variance`, of which `fine` is the part that a 3×3 mean takes away, both in units of the keyframe
+    feature's variance; `fine share` (`fine` over `variance`); and `like a plain average` (correlation of an attention
+    output with the average of the same draws without scores).
     """
     model, inputs = attention_inputs(id, images=images)
     keyframe, clips, context = inputs["keyframe"], inputs["clips"], inputs["context"]
     with torch.inference_mode():
         terms = {"keyframe feature": keyframe}
-        plain = {"keyframe feature": keyframe}
+        plain = {}
         for name, module, key in (
             ("keyframe GNA", model.keyframe_gna, keyframe),
             ("temporal GNA", model.temporal_gna, clips),
@@ -54,18 +63,17 @@ def fusion_terms(id: str, *, images: int = 8) -> pd.DataFrame:
             terms[name] = module(context, key, key, seed=seed)
             plain[name] = module(torch.zeros_like(context), key, key, seed=seed)  # equal scores
         total = torch.stack(list(terms.values())).sum(dim=0)
+    unit = _covariance(keyframe, keyframe)
     rows = {}
-    for name, term in terms.items():
+    for name, term in (terms | {"sum": total}).items():
+        variance, fine = _covariance(term, term), _fine_variance(term)
         rows[name] = {
-            "share of variance": _covariance(term, total) / _covariance(total, total),
-            "fine detail": 1 - _explained(term),
-            "like a plain average": _correlation(term, plain[name]) if name != "keyframe feature" else math.nan,
+            "share of sum": _covariance(term, total) / _covariance(total, total),
+            "variance": variance / unit,
+            "fine": fine / unit,
+            "fine share": fine / variance,
+            "like a plain average": _correlation(term, plain[name]) if name in plain else math.nan,
         }
-    rows["sum"] = {
-        "share of variance": 1.0,
-        "fine detail": 1 - _explained(total),
-        "like a plain average": math.nan,
-    }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -81,6 +89,6 @@ def _correlation(a: Tensor, b: Tensor) -> float:
     return _covariance(a, b) / math.sqrt(_covariance(a, a) * _covariance(b, b))
 
 
-def _explained(x: Tensor) -> float:
+def _fine_variance(x: Tensor) -> float:
     smooth = avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
-    return 1 - _covariance(x - smooth, x - smooth) / _covariance(x, x)
+    return _covariance(x - smooth, x - smooth)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,11 @@ from torch import Tensor
 
 from crowdloc.attention import GaussianNeighborAttention, gaussian_limit_attention, gaussian_neighbor_attention
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.core.files import atomic_write
-from crowdloc.core.paths import BUILD, RESULTS
-from crowdloc.inference.windows import predict
-from crowdloc.metrics import counting_errors, sigma_scale
-from crowdloc.results import evidence as ev
-from crowdloc.results.experiments import get_experiment
-from crowdloc.results.runs import stored_metrics, stored_model
+from crowdloc.metrics import sigma_scale
+from crowdloc.results import runs
+from crowdloc.results.experiments import Experiment
+from crowdloc.studies.scoring import measure, scores
+from crowdloc.studies.stored import read_study, write_study
 
 SAMPLINGS = ("independent", "qmc")
 _LABELS = ("independent draws", "low-discrepancy draws")
@@ -106,9 +103,11 @@ def gain_by_map(maps: Mapping[str, tuple[Tensor, Tensor]], *, gamma: Sequence[fl
 
 def in_the_network(id: str, *, draws: Sequence[int] = (0, 1, 2, 3)) -> pd.DataFrame:
     """A stored GNANet on validation images with other draws, more of them, better ones, and none: one row per run."""
-    experiment = get_experiment(id)
-    model, validation = stored_model(experiment), experiment.load("val")
-    threshold = stored_metrics(experiment)["counting_threshold"]
+    experiment = Experiment.parse(id)
+    model, validation = runs.load_model(experiment), experiment.load("val")
+    run = runs.read(experiment)
+    if run is None or run.threshold is None:
+        raise CrowdlocError(f"{id} is not stored with a counting threshold: name a stored GNANet")
     rows: list[dict[str, Any]] = []
     for sampling, number in VARIANTS:
         for run_seed in draws if sampling != "limit" else draws[:1]:
@@ -117,36 +116,24 @@ def in_the_network(id: str, *, draws: Sequence[int] = (0, 1, 2, 3)) -> pd.DataFr
                 if isinstance(module, GaussianNeighborAttention):
                     module.sampling, module.num_samples = sampling, number
             model.run_seed = run_seed
-            found = ev.match(predict(model, validation), validation, scale=sigma_scale(experiment.group))
-            rows.append(
-                {"sampling": sampling, "S": number, "draws": run_seed}
-                | {f"mAP σ{sigma}": row["mAP"] for sigma, row in found.localization.items()}
-                | {"MAE": counting_errors(found.counts(threshold), found.heads)["MAE"]}
-            )
+            found = scores(measure(model, validation, scale=sigma_scale(experiment.group)), run.threshold)
+            rows.append({"sampling": sampling, "S": number, "draws": run_seed} | found)
     return pd.DataFrame(rows)
 
 
-def table(path: Path = RESULTS / "studies" / "draws_synthcrowd-mini.csv") -> pd.DataFrame:
+def table(name: str = "draws_synthcrowd-mini") -> pd.DataFrame:
     """The stored `in_the_network` study: mean and, over draws, standard deviation."""
-    if not path.is_file():
-        raise CrowdlocError(
-            f"{path} not found: restore it from version control, or run `python -m crowdloc.studies.randomness`"
-        )
-    grouped = pd.read_csv(path).groupby(["sampling", "S"], sort=False)
-    values = ["mAP σ5", "mAP σ20", "mAP σ40", "MAE"]
-    found = grouped[values].mean()
+    grouped = read_study(name).groupby(["sampling", "S"], sort=False)
+    found = grouped[["mAP σ5", "mAP σ20", "mAP σ40", "MAE"]].mean()
     return found.assign(**{f"± {name}": grouped[name].std() for name in ("mAP σ20", "MAE")})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m crowdloc.studies.randomness", description=__doc__)
-    parser.add_argument("--id", default="synthcrowd-mini/gnanet/seed0", help="a stored GNANet")
+    parser.add_argument("--id", default="synthcrowd-sense-mini/gnanet/seed0", help="a stored GNANet")
     arguments = parser.parse_args()
-    path = BUILD / "studies" / f"draws_{get_experiment(arguments.id).group}.csv"
-    found = in_the_network(arguments.id)
-    with atomic_write(path) as temporary:
-        found.to_csv(temporary, index=False, lineterminator="\n", float_format="%.4f")
-    print(path)
+    experiment = Experiment.parse(arguments.id)
+    print(write_study(f"draws_{experiment.group}", in_the_network(arguments.id), {"network": experiment.id}))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def test_cold_epochs_decode_every_frame_once_and_warm_ones_none(tmp_path: Path, 
     clock = iter(range(100))
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
     recipe = get_preset("mini").with_options(batch_size=4, crop=(16, 16))
-    rates = benchmark.loading(dataset, recipe, repeats=3)
+    rates = benchmark.loading(dataset, recipe, (-1, 0, 1), repeats=3)
     assert sorted(decoded) == sorted(list(range(8)) * 3)  # three repeats, each begins with an empty cache
     assert asked == [0, 1, 2, 3] * 3  # the warm epoch is the second, of another order
     assert rates == {"cold": 8, "warm": 8}  # two steps of four clips in one tick
@@ -65,7 +65,7 @@ def test_one_thread_is_taken_back() -> None:
 
 def test_consumption_is_the_fastest_stored_training(tmp_path: Path, monkeypatch) -> None:
     for seed, clock in ((0, (5, 7, 9, 20)), (1, (30, 31, 32, 40)), (2, (1, 5, 9, 13))):
-        folder = tmp_path / "synthcrowd-mini" / "raznet" / f"seed{seed}"
+        folder = tmp_path / "synthcrowd-sense-mini" / "raznet" / f"seed{seed}"
         folder.mkdir(parents=True)
         rows = "".join(f"{step},0.1,0.001,{seconds}\n" for step, seconds in enumerate(clock))
         (folder / "log.csv").write_text("step,loss,learning_rate,seconds\n" + rows)
@@ -74,7 +74,12 @@ def test_consumption_is_the_fastest_stored_training(tmp_path: Path, monkeypatch)
     monkeypatch.setattr(benchmark, "RESULTS", tmp_path)
     monkeypatch.setattr("crowdloc.results.runs.RESULTS", tmp_path)
     assert benchmark.consumption() == {
-        "raznet": {"id": "synthcrowd-mini/raznet/seed1", "threads": 1, "seconds_per_step": 1.0, "clips_per_second": 4.0}
+        "raznet": {
+            "id": "synthcrowd-sense-mini/raznet/seed1",
+            "threads": 1,
+            "seconds_per_step": 1.0,
+            "clips_per_second": 4.0,
+        }
     }
 
 

@@ -1,0 +1,88 @@
+"""The lists of trainings: every one can be made, is told from every other, and looks at no test image."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.models import build_model
+from crowdloc.results.experiments import CHOSEN, STAGE1, Chosen, Experiment
+from crowdloc.studies.plans import FIRST_RATES, SECOND_RATES, STUDIES, plan_of
+from crowdloc.studies.rows import Best, Row
+
+PLANS = [(name, data) for name, study in STUDIES.items() for data in study.data or (None,)]
+
+
+@pytest.mark.parametrize(("name", "data"), PLANS)
+def test_every_row_can_be_made(name, data):
+    _, rows = plan_of(name, data)
+    labels = [row.label for row in rows]
+    assert len(set(labels)) == len(labels)
+    for number, row in enumerate(rows):
+        assert re.fullmatch(r"[\w.-]+", row.label, re.ASCII)
+        starts = (
+            [label for group in row.start.groups for label in group] if isinstance(row.start, Best) else [row.start]
+        )
+        assert all(start in labels[:number] for start in starts if start is not None), "a start comes earlier"
+        recipe = row.full_recipe
+        assert recipe.frozen == (row.start is not None)
+        assert row.describe()["recipe"]["learning_rate"] == recipe.learning_rate
+        build_model(row.method, width=1 / 512, **row.options)
+        assert all(images.split in ("val", "dev") for images in row.images)
+        assert all(images.split == "val" or images.data.startswith("synthcrowd") for images in row.images)
+
+
+@pytest.mark.parametrize(
+    ("data", "methods"),
+    [
+        ("synthcrowd-sense", ["raznet", "frame-stack", "gnanet"]),
+        ("mall", ["raznet", "frame-stack", "gnanet", "s-gnanet"]),
+        ("shanghaitech_b", ["raznet", "s-gnanet"]),
+    ],
+)
+def test_rates_are_searched_alike(data, methods):
+    full_name, rows = plan_of("rates", data)
+    assert full_name == f"rates_{data}"
+    first, second = [r for r in rows if r.start is None], [r for r in rows if r.start is not None]
+    assert [(r.method, r.recipe["learning_rate"], r.seed) for r in first] == [
+        ("raznet", rate, seed) for rate in FIRST_RATES for seed in (100, 101)
+    ]
+    assert [(r.method, r.recipe["learning_rate"], r.seed) for r in second] == [
+        (method, rate, seed) for method in methods for rate in SECOND_RATES for seed in (100, 101)
+    ]
+    seeds = {row.label: row.seed for row in first}
+    for row in second:
+        assert isinstance(row.start, Best)
+        assert all(seeds[group[row.start.place]] == row.seed for group in row.start.groups)  # the backbone of its seed
+
+
+def test_recipes_are_those_of_the_stage(monkeypatch):
+    chosen = Chosen({"steps": 50}, {"": 4e-3}, second={"steps": 20, "frozen": True}, second_rates={"gnanet": 1e-3})
+    monkeypatch.setitem(CHOSEN, "mall-mini", chosen)
+    stage1 = Experiment("mall", "mini", "raznet", 3, variant=STAGE1).recipe
+    assert Row("a", "mall", "gnanet", 3).full_recipe == stage1
+    assert (stage1.steps, stage1.learning_rate, stage1.frozen) == (50, 4e-3, False)
+    behind = Row("b", "mall", "gnanet", 3, start="a", recipe={"learning_rate": 7e-3}).full_recipe
+    assert (behind.steps, behind.learning_rate, behind.frozen) == (20, 7e-3, True)
+    with pytest.raises(CrowdlocError, match="a recipe has no field 'step'"):
+        _ = Row("a", "mall", "gnanet", 3, recipe={"step": 3}).full_recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("rate", "mall", "unknown study 'rate': choose one of rates"),
+        ("rates", None, "study rates on data set None: choose one of synthcrowd-sense, mall"),
+        ("rates", "ucsd", "study rates on data set 'ucsd': choose one of"),
+        ("transfer", "mall", "choose one of none, it chooses them itself"),
+    ],
+)
+def test_wrong_names_are_one_line(name, data, message):
+    with pytest.raises(CrowdlocError, match=message):
+        plan_of(name, data)
+
+
+def test_a_study_on_one_data_set_needs_no_name_of_it():
+    assert plan_of("control", None)[0] == "control_synthcrowd-sense"
