@@ -1,8 +1,8 @@
 """Census of a data set: what its files hold and how its heads are spread. No coordinate and no image is kept.
 
-`python -m crowdloc.datasets.census NAME [--data-root FOLDER]` measures and writes `build/datasets/NAME.json`; with
-`--promote` that file is then copied to `results/datasets/`, the only way in. A real set is read whole (every image is
-decoded); a SynthCrowd domain is annotated again, without painting.
+`python -m crowdloc.datasets.census NAME [--data-root FOLDER]` measures and writes `build/datasets/NAME.json`;
+`crowdloc promote datasets/NAME` stores it. A real set is read whole (every image is decoded); a SynthCrowd domain is
+annotated again, without painting.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import math
-import shutil
 from collections.abc import Collection, Iterator
 from os import PathLike
 from pathlib import Path
@@ -231,20 +230,6 @@ def write(found: dict[str, Any]) -> Path:
     return path
 
 
-def promote(name: str) -> Path:
-    """Copy a census from `build/` to `results/`; CrowdlocError where it is absent, damaged or of broken files."""
-    choose("name", name, NAMES)
-    origin = paths.BUILD / "datasets" / f"{name}.json"
-    if not origin.is_file():
-        raise CrowdlocError(f"{origin} not found: run python -m {__name__} {name} first")
-    if broken := _load(origin, name).get("broken"):
-        raise CrowdlocError(f"{origin}: {broken} files of {name} are broken: restore them and measure again")
-    target = paths.RESULTS / "datasets" / origin.name
-    with atomic_write(target) as temporary:
-        shutil.copyfile(origin, temporary)
-    return target
-
-
 def is_present(name: str, root: Path) -> bool:
     """Whether the data root has a folder of this set in a known layout."""
     from crowdloc.datasets import scan
@@ -260,7 +245,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m crowdloc.datasets.census", description=__doc__)
     parser.add_argument("names", nargs="+", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--data-root", metavar="FOLDER", help="real data sets (default: CROWDLOC_DATA)")
-    parser.add_argument("--promote", action="store_true", help="then copy the census into results/datasets")
     options = parser.parse_args(arguments)
     try:
         for name in options.names:
@@ -270,8 +254,6 @@ def main(arguments: list[str] | None = None) -> None:
             print(
                 f"{written}: {found['frames']:,} frames, {found['annotations']:,} annotations;", verdict(found, stored)
             )
-            if options.promote:
-                print(promote(name))
     except CrowdlocError as error:
         raise SystemExit(f"error: {error}") from None
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.core.files import digest, read_json, write_json
@@ -27,17 +28,19 @@ from crowdloc.models import Method, Prediction, get_entry
 from crowdloc.results import evidence as ev
 from crowdloc.results.evidence import CountEvidence, Evidence
 from crowdloc.results.experiments import Experiment
+from crowdloc.training.checkpoints import CHECKPOINT, read_checkpoint
 from crowdloc.training.log import LOG, read_log
 from crowdloc.training.loop import empty_model, is_main_process, new_model
 from crowdloc.training.loop import train as train_model
 from crowdloc.training.weights import copy_weights, load_weights, save_weights
 
 EXPERIMENT, METRICS, RUN, WEIGHTS = "experiment.json", "metrics.json", "run.json", "weights.safetensors"
-TRAINING, EVALUATION = "training.json", "evaluation.json"
+TRAINING, EVALUATION, HISTORY = "training.json", "evaluation.json", "history.json"
 DEPTHS = ("stored", "weights", "train")
 _CONVERGENCE_IMAGES = 60
 # Code that can change what a trained network predicts or how it is matched.
-_CODE = ("attention", "datasets", "inference", "metrics", "models", "results/evidence.py")
+_CODE = ("attention", "datasets", "inference", "metrics", "models")
+_EVIDENCE = tuple(f"results/{name}.py" for name in ("evidence", "formats", "parquet"))
 
 
 def trained(experiment: Experiment) -> Path:
@@ -77,9 +80,9 @@ def train(
         copy_weights(_weights(start), model)
     maps = _kept(experiment, model, training, mirrored=True, progress=progress)
     print(f"{experiment.id}: {recipe.steps} steps of {recipe.batch_size} clips", file=sys.stderr)
-    begun, made_before = provenance(), _steps(folder)
-    started = time.monotonic()
-    about = experiment.describe()
+    started, about = time.monotonic(), experiment.describe()
+    if _steps(folder) < recipe.steps and is_main_process():
+        _note_start(folder)
     model = train_model(
         model,
         training,
@@ -102,8 +105,6 @@ def train(
     threshold = found.best_counting_threshold() if isinstance(found, Evidence) else None
     save_weights(folder / WEIGHTS, model, about=facts | {"threshold": threshold}, backbone=not recipe.frozen)
     logged = list(read_log(folder / LOG))
-    # A run that made no step, because all were made before, keeps the provenance of those who made them.
-    history = _history(folder) + ([begun | {"from_step": made_before}] if made_before < recipe.steps else [])
     write_json(folder / EXPERIMENT, about)
     write_json(
         folder / TRAINING,
@@ -114,7 +115,7 @@ def train(
             "validation": _validation(found, threshold),
             "convergence": _convergence(experiment, model, training, maps, folder, progress),
             "weights": digest(folder / WEIGHTS),
-            "history": history,
+            "history": _history(folder),
         },
     )
     return folder
@@ -322,17 +323,23 @@ def _threshold(experiment: Experiment, source: str) -> float | None:
 
 
 def _code() -> str:
-    return digest(*(PACKAGE / part for part in _CODE))
+    return digest(*(PACKAGE / part for part in _CODE + _EVIDENCE))
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:
-    """Who made the steps so far, one entry for each start of the training that made some."""
-    path = folder / TRAINING
-    return read_json(path).get("history", []) if path.is_file() else []
+    """Who made the steps, one entry for each start of the training that had some to make."""
+    path = folder / HISTORY
+    return read_json(path)["starts"] if path.is_file() else []
+
+
+def _note_start(folder: Path) -> None:
+    """Add this process to those who make the steps; of an earlier start after which none was kept, nothing is left."""
+    first = _steps(folder)
+    kept = [start for start in _history(folder) if start["from_step"] < first]
+    write_json(folder / HISTORY, {"starts": [*kept, provenance() | {"from_step": first}]})
 
 
 def _steps(folder: Path) -> int:
-    """Steps that were made before."""
-    path = folder / LOG
-    rows = list(read_log(path)) if path.is_file() else []
-    return int(rows[-1]["step"]) + 1 if rows else 0
+    """Steps that were made and kept before."""
+    path = folder / CHECKPOINT
+    return int(read_checkpoint(path, torch.device("cpu"))["step"]) if path.is_file() else 0
