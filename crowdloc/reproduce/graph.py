@@ -71,7 +71,7 @@ def plan(source: str, data_root: str | os.PathLike[str] | None = None) -> Plan:
     listed = dict.fromkeys(e for table in TABLES for e in experiments_of(table))
     wanted = {
         "stored": [],
-        "weights": [e for e in listed if (paths.RESULTS / e.id / WEIGHTS).is_file()],
+        "weights": [e for e in listed if _has_weights(e)],
         "train": [e for e in listed if e.seed == SEED],
     }[source]
     absent: dict[str, str] = {}  # data set -> why
@@ -83,6 +83,10 @@ def plan(source: str, data_root: str | os.PathLike[str] | None = None) -> Plan:
             left_out.append(f"{path.stem}: {reason}")
         else:
             chosen[path.stem] = path
+    for e in wanted:
+        if source == "weights" and e.start and e.recipe.frozen and not _has_weights(e.start):
+            left_out.append(f"{e.id}: the weights of its backbone, {e.start.id}, are not stored")
+            wanted = [other for other in wanted if other != e]
     made = tuple(e for e in wanted if _absence(e.data, root, absent) is None)
     used = {name: tuple(e for e in uses(path).experiments if e in made) for name, path in chosen.items()}
     return Plan(source, root, made, used, tuple(left_out))
@@ -194,6 +198,10 @@ def report_key(todo: Plan) -> str:
     made = [evaluation_key(e.id, todo.source, todo.root) for e in todo.experiments]
     stored = _stored_digest(all_experiments())
     return _hash(code, stored, *keys, *made)
+
+
+def _has_weights(experiment: Experiment) -> bool:
+    return (paths.RESULTS / experiment.id / WEIGHTS).is_file()
 
 
 def _absence(data: str, root: Path | None, known: dict[str, str]) -> str | None:

@@ -66,7 +66,12 @@ TABLES = {
     "Mall": (Listed("mall", ("gnanet",), seeds=1),),
 }
 """
-STORED = ("synthcrowd-sense-mini/gnanet/seed0", "synthcrowd-sense-mini/raznet/seed0", "mall-mini/gnanet/seed0")
+STORED = (
+    "synthcrowd-sense-mini/raznet.stage1/seed0",
+    "synthcrowd-sense-mini/gnanet/seed0",
+    "synthcrowd-sense-mini/raznet/seed0",
+    "mall-mini/gnanet/seed0",
+)
 
 
 def write_notebook(path: Path, data: str, *code: str) -> None:
@@ -183,6 +188,19 @@ def test_what_was_never_stored_is_trained(clone):
         assert planned(clone, "weights") == {"notebook": 2, "report": 1}
     finally:
         away.rename(clone / "results/synthcrowd-sense-mini")
+
+
+def test_no_evaluation_without_the_backbone(clone):
+    weights = clone / "results/synthcrowd-sense-mini/raznet.stage1/seed0/weights.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    try:
+        done = crowdloc(clone, "run", "all", "--snakemake", "-n")
+    finally:
+        weights.write_bytes(content)
+    assert "evaluate" not in done.stderr
+    left = [line for line in done.stdout.splitlines() if "the weights of its backbone" in line]
+    assert [line.split(": ")[2] for line in left] == [STORED[2], STORED[1]]
 
 
 def test_run_then_only_what_changed(clone):
