@@ -57,10 +57,10 @@ class Chosen:
 CHOSEN = {
     "synthcrowd-sense-mini": Chosen(
         {"crop": (192, 256), "steps": 1600}, {"": 4e-3},
-        second={"frozen": True, "crop": None, "batch_size": 2, "steps": 800}, second_rates={"": 2e-3},
+        second={"frozen": True, "crop": None, "batch_size": 2, "steps": 600}, second_rates={"": 2e-3},
     ),
     "mall-mini": Chosen(
-        {"crop": (256, 256), "steps": 1000}, {"": 4e-3},
+        {"crop": (256, 256), "steps": 800}, {"": 4e-3},
         second={"frozen": True, "crop": None, "batch_size": 2, "steps": 400}, second_rates={"": 2e-3},
     ),
 }  # fmt: skip
