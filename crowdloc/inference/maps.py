@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from crowdloc.core.errors import CrowdlocError
@@ -106,7 +106,6 @@ def keep_maps(
     method: Method,
     dataset: ClipDataset,
     *,
-    weights: Path,
     mirrored: bool,
     progress: bool = True,
     where: Path | None = None,
@@ -115,7 +114,6 @@ def keep_maps(
 
     Args:
         method: its `encode` is run; all methods with the same backbone and taps share the maps.
-        weights: the file that holds the backbone.
         mirrored: also for mirror images, which only training needs.
         where: default `build/maps`.
 
@@ -127,7 +125,7 @@ def keep_maps(
     sizes = [(height, width) for width, height in (image_size(frame.path) for frame in frames)]
     shapes = {size: _shapes(method, size) for size in set(sizes)}
     identity = {
-        "weights": digest(weights),
+        "weights": _weights(getattr(method, "backbone", method)),
         "code": digest(PACKAGE / "models" / "parts", PACKAGE / "datasets" / "images.py"),
         "encoder": str(getattr(method, "backbone", type(method).__name__)),
         "shapes": shapes[sizes[0]],
@@ -167,6 +165,14 @@ def _shapes(method: Method, size: tuple[int, int]) -> list[_Shape]:
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         found = method.eval().encode(torch.empty(1, 3, *size))
     return [tuple(stage.shape[1:]) for stage in found]
+
+
+def _weights(module: nn.Module) -> str:
+    hasher = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        hasher.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        hasher.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return hasher.hexdigest()[:16]
 
 
 def _hash(content: Any) -> str:

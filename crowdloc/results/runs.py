@@ -32,7 +32,7 @@ from crowdloc.training.checkpoints import CHECKPOINT, read_checkpoint
 from crowdloc.training.log import LOG, read_log
 from crowdloc.training.loop import empty_model, is_main_process, new_model
 from crowdloc.training.loop import train as train_model
-from crowdloc.training.weights import copy_weights, load_weights, save_weights
+from crowdloc.training.weights import copy_weights, load_weights, read_about, save_weights
 
 EXPERIMENT, METRICS, RUN, WEIGHTS = "experiment.json", "metrics.json", "run.json", "weights.safetensors"
 TRAINING, EVALUATION, HISTORY = "training.json", "evaluation.json", "history.json"
@@ -98,6 +98,7 @@ def train(
         return folder
     seconds = time.monotonic() - started
     facts = {"experiment": about, "sigma_scale": sigma_scale(experiment.group)}
+    facts |= {"backbone": digest(_weights(start))} if recipe.frozen and start is not None else {}
     save_weights(folder / WEIGHTS, model, about=facts, backbone=not recipe.frozen)
     _load(experiment, folder / WEIGHTS, model)
     validation = experiment.load("val", root)
@@ -246,9 +247,15 @@ def _weights(experiment: Experiment) -> Path:
 
 
 def _load(experiment: Experiment, path: Path, model: Method) -> Method:
+    """Fill a network from its file, and from the one that holds its frozen backbone: the very one it was trained on."""
     start = experiment.start
-    frozen = experiment.recipe.frozen and start is not None
-    return load_weights(path, model, backbone=_weights(start) if frozen and start else None)
+    if start is None or not experiment.recipe.frozen:
+        return load_weights(path, model)
+    wanted = read_about(path).get("backbone")
+    for folder in (trained(start), stored(start)):
+        if (folder / WEIGHTS).is_file() and digest(folder / WEIGHTS) == wanted:
+            return load_weights(path, model, backbone=folder / WEIGHTS)
+    raise CrowdlocError(f"{path} stands on other weights of {start.id} than are here: train {experiment.id} again")
 
 
 def _kept(
@@ -257,7 +264,7 @@ def _kept(
     """Kept maps of the frozen backbone; None where it is trained."""
     if not experiment.recipe.frozen or experiment.start is None:
         return None
-    return keep_maps(model, dataset, weights=_weights(experiment.start), mirrored=mirrored, progress=progress)
+    return keep_maps(model, dataset, mirrored=mirrored, progress=progress)
 
 
 def _measure(

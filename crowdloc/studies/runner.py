@@ -163,7 +163,7 @@ class Runner:
 
 def _kept(model: Method, dataset: ClipDataset, backbone: Path | None, *, mirrored: bool = False) -> Kept | None:
     """Kept maps of the backbone that a weights file holds; None where it is trained."""
-    return None if backbone is None else keep_maps(model, dataset, weights=backbone, mirrored=mirrored)
+    return None if backbone is None else keep_maps(model, dataset, mirrored=mirrored)
 
 
 def run(name: str, data: str | None = None, *, root: str | Path | None = None, part: tuple[int, int] = (0, 1)) -> Path:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.core.files import read_json, write_json
 from crowdloc.results import evidence as ev
 from crowdloc.results import experiments, runs
 from crowdloc.results.experiments import Chosen, Experiment
+from crowdloc.training.weights import save_weights
 from tests.helpers import disc_video
 
 CHOSEN = Chosen(
@@ -67,6 +69,20 @@ def test_the_frozen_backbone_is_the_starts_and_is_stored_once(house):
         if name.startswith("backbone."):
             assert (state[name].float() == value.float()).all()
     assert (state["head.layers.1.weight"] != first["head.layers.1.weight"].float()).any()  # the head went on
+
+
+def test_a_network_is_never_put_on_another_backbone(house):
+    """Stage 1 trained again gives other features: what stood on the old ones must not be run on the new ones."""
+    one = experiment("gnanet")
+    runs.train(one, progress=False)
+    start = one.start
+    assert start is not None
+    path = runs.trained(start) / runs.WEIGHTS
+    model = runs.load_model(start, path)
+    torch.nn.init.normal_(model.get_parameter("backbone.features.0.weight"))
+    save_weights(path, model)
+    with pytest.raises(CrowdlocError, match="stands on other weights of synthcrowd-fdst-mini/raznet.stage1/seed0"):
+        runs.load_model(one, runs.trained(one) / runs.WEIGHTS)
 
 
 def test_a_finished_training_keeps_the_provenance_of_those_who_made_it(house, monkeypatch):
