@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,6 +24,15 @@ from crowdloc.results.verdicts import Row
 
 GOOD = {"last_third_loss_first_half": 0.1, "last_third_loss_second_half": 0.095, "train_AP50_sigma20": 0.9}
 DRAWS = 400  # enough for words that are far from a limit
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Many short calls are faster without threads, above all beside other jobs."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(before)
 
 
 def run(quality, seed, *, scenes=8, name="scene", method="gnanet", convergence=GOOD, key=0):
