@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,18 +14,23 @@ from torch.nn.functional import avg_pool2d
 from crowdloc.attention import module_seed
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import ClipDataset
+from crowdloc.datasets.files import choose
 from crowdloc.models import GNANet, normalise
 from crowdloc.results import runs
 from crowdloc.results.experiments import Experiment
 
 
-def attention_inputs(id: str, *, images: int = 8) -> tuple[GNANet, dict[str, Tensor]]:
-    """A stored GNANet and what its cross-attention works on, for some validation clips.
+def attention_inputs(id: str, *, images: int = 8, source: str = "stored") -> tuple[GNANet, dict[str, Tensor]]:
+    """A GNANet and what its cross-attention works on, for some validation clips.
 
     "context" (B, C, H, W) is the query; "keyframe" (B, C, H, W) and "clips" (B, T, C, H, W) are keys and values.
+
+    Args:
+        source: "train" takes the network that was trained here, and trains it if there is none; else the stored one.
     """
     experiment = Experiment.parse(id)
-    model = runs.load_model(experiment)
+    choose("source", source, runs.DEPTHS)
+    model = runs.load_model(experiment, _trained(experiment) if source == "train" else None)
     if not isinstance(model, GNANet) or model.keyframe_gna is None or model.temporal_gna is None:
         raise CrowdlocError(f"{id} is no GNANet with keyframe and temporal attention: name one that is")
     validation = experiment.load("val")
@@ -35,21 +41,29 @@ def attention_inputs(id: str, *, images: int = 8) -> tuple[GNANet, dict[str, Ten
     return model, {"context": context, "keyframe": clips[:, model.keyframe], "clips": clips}
 
 
+def _trained(experiment: Experiment) -> Path:
+    """Weights that were trained here, now if need be."""
+    folder = runs.trained(experiment)
+    if not (folder / runs.TRAINING).is_file():
+        runs.train(experiment)
+    return folder / runs.WEIGHTS
+
+
 def _features(model: GNANet, dataset: ClipDataset, index: int) -> Tensor:
     """Features (T, C, H, W) of the frames around one."""
     frames = np.stack([dataset.image(i) for i in dataset.neighbours(index, model.offsets)])
     return model.encode(normalise(torch.from_numpy(frames)))[0]
 
 
-def fusion_terms(id: str, *, images: int = 8) -> pd.DataFrame:
-    """The terms of the sum that enters the head (§IV-B3), over validation clips of a stored GNANet.
+def fusion_terms(id: str, *, images: int = 8, source: str = "stored") -> pd.DataFrame:
+    """The terms of the sum that enters the head (§IV-B3), over validation clips of a GNANet (see `attention_inputs`).
 
     Columns: `share of sum` that a term accounts for (its covariance with the sum over the variance of the sum; the
     shares add to 1); `variance`, of which `fine` is the part that a 3×3 mean takes away, both in units of the keyframe
     feature's variance; `fine share` (`fine` over `variance`); and `like a plain average` (correlation of an attention
     output with the average of the same draws without scores).
     """
-    model, inputs = attention_inputs(id, images=images)
+    model, inputs = attention_inputs(id, images=images, source=source)
     keyframe, clips, context = inputs["keyframe"], inputs["clips"], inputs["context"]
     with torch.inference_mode():
         terms = {"keyframe feature": keyframe}

@@ -125,7 +125,7 @@ def table(name: str = "draws_synthcrowd-mini") -> pd.DataFrame:
     """The stored `in_the_network` study: mean and, over draws, standard deviation."""
     grouped = read_study(name).groupby(["sampling", "S"], sort=False)
     found = grouped[["mAP σ5", "mAP σ20", "mAP σ40", "MAE"]].mean()
-    return found.assign(**{f"± {name}": grouped[name].std() for name in ("mAP σ20", "MAE")})
+    return found.assign(**{f"± {name}": grouped[name].std() for name in ("mAP σ5", "mAP σ20", "MAE")})
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from crowdloc.core.files import digest, read_json, write_json
 from crowdloc.core.locking import locked
 from crowdloc.core.provenance import describe as provenance
 from crowdloc.datasets.base import ClipDataset
-from crowdloc.inference.maps import Kept, keep_maps
+from crowdloc.inference.maps import keep_maps
 from crowdloc.metrics import sigma_scale
 from crowdloc.models import Method
 from crowdloc.results.evidence import CountEvidence, Evidence
@@ -106,11 +106,10 @@ class Runner:
         before = self.folder / start / WEIGHTS if start is not None else None
         if before is not None:
             copy_weights(before, model)
-        backbone = before if recipe.frozen else None
-        if recipe.frozen and backbone is None:
+        elif recipe.frozen:
             raise CrowdlocError(f"row {row.label} of study {self.name} freezes what it starts from: give it a start")
 
-        maps = _kept(model, training, backbone, mirrored=True)
+        maps = keep_maps(model, training, mirrored=True) if recipe.frozen else None
         about = {"study": self.name, "row": row.label, "options": dict(row.options), "start": self._digest(start)}
         model = train(model, training, recipe, seed=row.seed, out=folder, about=about, maps=maps, devices=1)
         save_weights(folder / WEIGHTS, model, about=about)  # rounded before anything is measured
@@ -127,43 +126,35 @@ class Runner:
         common = {"train AP.50 σ20": scores(fitted, best_threshold(fitted)).get("AP.50 σ20")}
         common |= loss_thirds([entry["loss"] for entry in log]) | learned(model)
         common |= {"seconds": round(log[-1]["seconds"], 1) if log else 0.0}
-        lines = [facts | line | common for line in self._tested(row, model, backbone)]
+        lines = [facts | line | common for line in self._tested(row, model)]
         return {"lines": lines, "weights": digest(folder / WEIGHTS)}
 
-    def _tested(self, row: Row, model: Method, backbone: Path | None) -> list[dict[str, Any]]:
+    def _tested(self, row: Row, model: Method) -> list[dict[str, Any]]:
         """Scores on each set of test images.
 
         Counts take the threshold that is best there on validation images of the row's own data, else (test images,
         other data) the one that is best on those.
         """
         own: float | None = None
-        lines = []
+        lines, frozen = [], row.full_recipe.frozen
         for images in row.images:
-            dataset, found = self._measured(model, images, backbone)
+            dataset, found = self._measured(model, images, frozen)
             threshold = best_threshold(found)
             if images.data != row.data or images.split == "test" or images.height is not None:
-                own = own or best_threshold(self._measured(model, Images(row.data), backbone)[1])
+                own = own or best_threshold(self._measured(model, Images(row.data), frozen)[1])
                 threshold = own
             where = {"tested on": images.data, "split": images.split, "height": str(images.height or "as is")}
             lines.append(where | {"images": len(dataset)} | scores(found, threshold))
         return lines
 
-    def _measured(
-        self, model: Method, images: Images, backbone: Path | None
-    ) -> tuple[ClipDataset, Evidence | CountEvidence]:
+    def _measured(self, model: Method, images: Images, frozen: bool) -> tuple[ClipDataset, Evidence | CountEvidence]:
         experiment = Experiment(images.data, PRESET, "raznet", 0)  # of any method
         dataset = experiment.load(images.split, self.root)
-        maps = None
         if images.height is not None:
             dataset = Resized(dataset, images.height)
-        else:
-            maps = _kept(model, dataset, backbone)
+        kept = frozen and images.height is None
+        maps = keep_maps(model, dataset, mirrored=False) if kept else None
         return dataset, measure(model, dataset, scale=sigma_scale(experiment.group), maps=maps)
-
-
-def _kept(model: Method, dataset: ClipDataset, backbone: Path | None, *, mirrored: bool = False) -> Kept | None:
-    """Kept maps of the backbone that a weights file holds; None where it is trained."""
-    return None if backbone is None else keep_maps(model, dataset, mirrored=mirrored)
 
 
 def run(name: str, data: str | None = None, *, root: str | Path | None = None, part: tuple[int, int] = (0, 1)) -> Path:

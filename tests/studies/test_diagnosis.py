@@ -19,7 +19,8 @@ ID = "synthcrowd-sense-mini/gnanet/seed0"
 def small(tmp_path, monkeypatch):
     """Networks with random weights instead of the stored ones, on frames with discs."""
 
-    def load_model(experiment):
+    def load_model(experiment, path):
+        assert path is None
         model = build_model(experiment.method, width=1 / 64)
         initialise(model, experiment.seed)
         return model.eval()
@@ -56,3 +57,23 @@ def test_inputs_have_one_keyframe_and_one_context_per_clip():
     assert (batch, frames) == (2, len(model.offsets))
     assert inputs["context"].shape == inputs["keyframe"].shape == inputs["clips"][:, 0].shape
     assert (inputs["keyframe"] == inputs["clips"][:, frames // 2]).all()
+
+
+def test_what_was_trained_here_is_looked_into_at_that_depth(tmp_path, monkeypatch):
+    trained, looked = [], []
+    folder = tmp_path / "trained"
+    monkeypatch.setattr(runs, "trained", lambda experiment: folder)
+
+    def train(experiment):
+        trained.append(experiment.id)
+        folder.mkdir()
+        (folder / runs.TRAINING).touch()
+
+    monkeypatch.setattr(runs, "train", train)
+    monkeypatch.setattr(runs, "load_model", lambda experiment, path: looked.append(path))
+    for _ in range(2):
+        with pytest.raises(CrowdlocError, match="is no GNANet"):
+            diagnosis.attention_inputs(ID, source="train")
+    assert trained == [ID] and looked == [folder / runs.WEIGHTS] * 2
+    with pytest.raises(CrowdlocError, match="source='all': choose stored, weights, train"):
+        diagnosis.fusion_terms(ID, source="all")
