@@ -35,8 +35,9 @@ from crowdloc.datasets.synthcrowd import (
 )  # fmt: skip
 from crowdloc.datasets.synthcrowd import manifest as manifest_module
 from crowdloc.datasets.synthcrowd.annotate import annotation_text
+from crowdloc.datasets.synthcrowd.freezing import coarse_means
 from crowdloc.datasets.synthcrowd.geometry import Camera, heads, inside
-from crowdloc.datasets.synthcrowd.manifest import annotation_hash, coarse_means, expected_hash, read_manifest
+from crowdloc.datasets.synthcrowd.manifest import annotation_hash, expected_hash, read_manifest
 from crowdloc.datasets.synthcrowd.place import brightness
 from crowdloc.datasets.synthcrowd.rng import Stream, wave
 from crowdloc.datasets.synthcrowd.scene import LOOKALIKE, PERSON, Figures, Scene, positions

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from crowdloc.datasets.synthcrowd.annotate import Annotations, scene_annotations
 from crowdloc.datasets.synthcrowd.building import build_scene
+from crowdloc.datasets.synthcrowd.freezing import verify_manifest
 from crowdloc.datasets.synthcrowd.loading import load_synthcrowd
-from crowdloc.datasets.synthcrowd.manifest import verify_manifest
 from crowdloc.datasets.synthcrowd.production import generate
 from crowdloc.datasets.synthcrowd.render import render_frame
 from crowdloc.datasets.synthcrowd.scene import Scene

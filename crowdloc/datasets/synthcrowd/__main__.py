@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.datasets.synthcrowd.manifest import verify_manifest, write_manifest
+from crowdloc.datasets.synthcrowd.freezing import verify_manifest, write_manifest
 from crowdloc.datasets.synthcrowd.production import render_part
 from crowdloc.datasets.synthcrowd.store import default_root
 
