@@ -57,11 +57,12 @@ class Chosen:
 CHOSEN = {
     "synthcrowd-sense-mini": Chosen(
         {"crop": (192, 256), "steps": 1600}, {"": 4e-3},
-        second={"frozen": True, "crop": None, "batch_size": 2, "steps": 600}, second_rates={"": 2e-3},
-    ),
-    "mall-mini": Chosen(
-        {"crop": (256, 256), "steps": 800}, {"": 4e-3},
         second={"frozen": True, "crop": None, "batch_size": 2, "steps": 400}, second_rates={"": 2e-3},
+    ),
+    # Still the short training in one stage, at an eighth of the width, that the preset had before.
+    "mall-mini": Chosen(
+        {"width": 0.125, "network": {}, "crop": (192, 256), "batch_size": 4, "steps": 400,
+         "precision": "32-true", "channels_last": False}, {"": 2e-3},
     ),
 }  # fmt: skip
 
@@ -77,8 +78,8 @@ class Listed:
 
 # What every table consists of; "Mall" is notebook 20.
 TABLES: dict[str, tuple[Listed, ...]] = {
-    "II": (Listed("synthcrowd-sense", ("raznet", "frame-stack", "gnanet"), seeds=5),),
-    "Mall": (Listed("mall", ("raznet", "frame-stack", "s-gnanet", "gnanet"), seeds=3),),
+    "II": (Listed("synthcrowd-sense", ("raznet", "frame-stack", "gnanet"), seeds=3),),
+    "Mall": (Listed("mall", ("raznet", "gnanet"), seeds=1),),
 }
 
 

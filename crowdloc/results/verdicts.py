@@ -34,8 +34,8 @@ FRAGILE = " (fragile)"
 WORDS = (HOLDS, FAILS, INCONCLUSIVE, ONE_SEED, NOT_MEASURED, NOT_CONVERGED)
 
 LEAST_OVERFIT_AP50 = 0.9  # one clip, fitted alone
-# Training images at σ 20. A fifth of what looks like a person in SynthCrowd's videos is a figure that never moves, and no
-# one image tells them apart: a perfect detector on single images would reach about .80 there.
+# Training images at σ 20. A fifth of what looks like a person in SynthCrowd's videos is a figure that never moves, and
+# no one image tells them apart: a perfect detector on single images would reach about .80 there.
 LEAST_TRAIN_AP50 = 0.7
 MOST_SLOPE = 0.1  # how much the loss still fell from the first to the second half of the last third of the steps
 
