@@ -50,17 +50,13 @@ class Fusion(nn.Module):
         return f"kind={self.kind}"
 
 
-class GNANet(Localizer):
-    """Scene modelling, keyframe and temporal cross-attention, element-wise sum, RAZNet's head.
+class GaussianLocalizer(Localizer):
+    """A localizer with Gaussian neighbour attention in it.
 
     Args:
-        num_frames: m, the length of a clip; the keyframe is m // 2.
         gamma: standard deviations of the foci, in feature cells (paper: 3, 5, 10).
         num_points: P, neighbours per focus and frame (32).
         num_samples: S at test, how often neighbours are drawn and the outputs averaged (3); training draws once.
-        scene, keyframe, temporal: switches of Table VIII. Without keyframe and temporal attention the scene context
-            goes to the head; without all three the network is `FrameStack`.
-        fusion: "sum" is the paper's.
         run_seed: the draws are a function of it, the module's name and the training step.
         boundary, sampling, backend, learn_gamma: as in `GaussianNeighborAttention`.
         network: options of `Localizer`.
@@ -69,13 +65,9 @@ class GNANet(Localizer):
     def __init__(
         self,
         *,
-        num_frames: int = 3,
         gamma: Sequence[float] = (3.0, 5.0, 10.0),
         num_points: int = 32,
         num_samples: int = 3,
-        keyframe: bool = True,
-        temporal: bool = True,
-        fusion: str = "sum",
         run_seed: int = 0,
         boundary: str = "clamp",
         sampling: str = "independent",
@@ -85,11 +77,9 @@ class GNANet(Localizer):
         **network: Any,
     ) -> None:
         super().__init__(norm=norm, **network)
-        self.offsets = centred(num_frames)
         self.run_seed = run_seed
-        self.combine = nn.Sequential(*conv_block(num_frames * self.channels, self.channels, norm=norm))
-        self.context = nn.Sequential(*conv_block(2 * self.channels, self.channels, norm=norm))
-        attention = partial(
+        self.norm = norm
+        self.attention = partial(
             GaussianNeighborAttention,
             gamma=tuple(gamma),
             num_points=num_points,
@@ -99,9 +89,35 @@ class GNANet(Localizer):
             backend=backend,
             learn_gamma=learn_gamma,
         )
-        self.scene_gna = attention()
-        self.keyframe_gna = attention() if keyframe else None
-        self.temporal_gna = attention() if temporal else None
+
+
+class GNANet(GaussianLocalizer):
+    """Scene modelling, keyframe and temporal cross-attention, element-wise sum, RAZNet's head.
+
+    Args:
+        num_frames: m, the length of a clip; the keyframe is m // 2.
+        keyframe, temporal: switches of Table VIII. Without both the scene context goes to the head; without scene
+            modelling too the network is `FrameStack`.
+        fusion: "sum" is the paper's.
+        options: those of `GaussianLocalizer`.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_frames: int = 3,
+        keyframe: bool = True,
+        temporal: bool = True,
+        fusion: str = "sum",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.offsets = centred(num_frames)
+        self.combine = nn.Sequential(*conv_block(num_frames * self.channels, self.channels, norm=self.norm))
+        self.context = nn.Sequential(*conv_block(2 * self.channels, self.channels, norm=self.norm))
+        self.scene_gna = self.attention()
+        self.keyframe_gna = self.attention() if keyframe else None
+        self.temporal_gna = self.attention() if temporal else None
         self.fusion = Fusion(self.channels, keyframe + temporal, kind=fusion) if keyframe or temporal else None
 
     def scene_context(self, features: Tensor, step: int | None = None) -> Tensor:
@@ -127,35 +143,12 @@ class GNANet(Localizer):
         return module_seed(self.run_seed, module, step)
 
 
-class SGNANet(Localizer):
-    """Single-image GNANet: self-GNA on the image feature, added to it."""
+class SGNANet(GaussianLocalizer):
+    """Single-image GNANet: self-GNA on the image feature, added to it; options as in `GaussianLocalizer`."""
 
-    def __init__(
-        self,
-        *,
-        gamma: Sequence[float] = (3.0, 5.0, 10.0),
-        num_points: int = 32,
-        num_samples: int = 3,
-        fusion: str = "sum",
-        run_seed: int = 0,
-        boundary: str = "clamp",
-        sampling: str = "independent",
-        backend: str | None = None,
-        learn_gamma: bool = False,
-        norm: str = "none",
-        **network: Any,
-    ) -> None:
-        super().__init__(norm=norm, **network)
-        self.run_seed = run_seed
-        self.gna = GaussianNeighborAttention(
-            gamma=tuple(gamma),
-            num_points=num_points,
-            num_samples=num_samples,
-            boundary=boundary,
-            sampling=sampling,
-            backend=backend,
-            learn_gamma=learn_gamma,
-        )
+    def __init__(self, *, fusion: str = "sum", **options: Any) -> None:
+        super().__init__(**options)
+        self.gna = self.attention()
         self.fusion = Fusion(self.channels, 1, kind=fusion)
 
     def aggregate(self, features: Tensor, step: int | None) -> Tensor:
