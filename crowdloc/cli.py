@@ -157,7 +157,9 @@ def _promote(o: argparse.Namespace) -> None:
 def _locate(o: argparse.Namespace) -> None:
     from crowdloc.core.files import atomic_write
 
-    points = import_module("crowdloc").locate(o.image_folder_or_video, weights=o.weights)
+    points = import_module("crowdloc").locate(
+        o.image_folder_or_video, weights=o.weights, experiment=o.experiment, threshold=o.threshold
+    )
     if not o.out:
         points.to_csv(sys.stdout, index=False)
         return
@@ -231,6 +233,8 @@ def _parser() -> _Parser:
     locate = add("locate", _locate, "heads in an image, a folder of images or a video, as CSV")
     locate.add_argument("image_folder_or_video", metavar="SOURCE")
     locate.add_argument("--weights", metavar="FILE", help="safetensors file (default: the stored GNANet)")
+    locate.add_argument("--experiment", metavar="ID", help="whose stored weights to take, or what FILE belongs to")
+    locate.add_argument("--threshold", type=float, metavar="SCORE", help="default: the one chosen with the weights")
     locate.add_argument("--out", type=Path, metavar="CSV", help="default: standard output")
 
     data = commands.add_parser("data", help="generate SynthCrowd; describe or verify a data set")
