@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from crowdloc.attention import sample_neighbors
@@ -34,8 +35,7 @@ def gather_call(
 ) -> tuple[Callable[[], Tensor], int]:
     """A call that reads the rows of GNA with these arguments and sums them, and the number of rows it reads.
 
-    `key` is (1, T, C, H, W). The Numba backend reads each distinct row of a query once, so its ceiling does; the Triton
-    backend reads every draw. Returns sums (N, C).
+    `key` is (1, T, C, H, W). Both backends read the row of every draw, and so do their ceilings. Returns sums (N, C).
     """
     frames, channels, height, width = key.shape[1:]
     rows = key[0].permute(0, 2, 3, 1).reshape(-1, channels).contiguous()  # (T·N, C)
@@ -53,17 +53,13 @@ def gather_call(
             return out
 
         return on_gpu, cells.numel()
-    from crowdloc.attention.numba_backend import gather_rows
+    from crowdloc.attention.numba_backend import LANES, gather_rows
 
-    ordered = cells.sort(dim=1).values
-    repeated = torch.zeros_like(ordered, dtype=torch.bool)
-    repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    counts = (~repeated).sum(dim=1)
-    distinct = ordered.masked_fill(repeated, 2**40).sort(dim=1).values  # the distinct ones first
-    distinct = torch.where(distinct < 2**40, distinct, 0).int()
+    rows, cells = F.pad(rows, (0, -channels % LANES)), cells.int()
+    out = torch.empty(height * width, rows.shape[1])
 
     def on_cpu() -> Tensor:
-        gather_rows(rows, distinct, counts, out)
-        return out
+        gather_rows(rows, cells, out)
+        return out[:, :channels]
 
-    return on_cpu, int(counts.sum())
+    return on_cpu, cells.numel()

@@ -76,6 +76,32 @@ def test_odd_shapes(shape: tuple[int, int], channels: int) -> None:
     assert_agree(run(call, inputs, "numba"), run(call, inputs, "reference"))
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["kv", "k=v"])
+@pytest.mark.parametrize("channels", [15, 16, 48, 64, 65, 128, 176, 208, 512])
+def test_every_number_of_channels(channels: int, shared: bool) -> None:
+    """Channels go in blocks of 128, 64 and 16, the last one padded."""
+    call = partial(gaussian_neighbor_attention, gamma=(1.0, 3.0), num_points=5)
+    inputs = maps(2, 2, channels, 4, 5, shared)
+    assert_agree(run(call, inputs, "numba"), run(call, inputs, "reference"))
+
+
+@pytest.mark.parametrize("points", [1, 7, 8, 9, 16, 17, 100])
+def test_every_number_of_draws_in_one_block_or_many(points: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From frame to frame scores rise for half of the queries and fall for the others; the softmax follows both."""
+    from crowdloc.attention import numba_backend
+
+    query, key = (x.detach() for x in maps(1, 3, 20, 4, 6, shared=True))
+    query[..., 3:] = -query[..., :3]
+    key += 4 * query[..., :1].unsqueeze(1) * torch.arange(3).view(1, 3, 1, 1, 1)
+    inputs, results = [query.requires_grad_(), key.requires_grad_()], []
+    for boundary in ("clamp", "mask"):
+        call = partial(gaussian_neighbor_attention, gamma=(0.5, 4.0), num_points=points, boundary=boundary)
+        for block in (8, 24, 4096):
+            monkeypatch.setattr(numba_backend, "_block", lambda rows, block=block: block)
+            results.append(run(call, inputs, "numba"))
+            assert_agree(results[-1], run(call, inputs, "reference"))
+
+
 def test_borders_and_interior_agree_separately() -> None:
     out, expected = (run(CALLS["gaussian"], maps(1, 1, 16, 11, 13), b)[0] for b in ("numba", "reference"))
     for part in (..., 0, slice(None)), (..., -1, slice(None)), (..., 0), (..., -1), (..., slice(1, -1), slice(1, -1)):
@@ -99,16 +125,30 @@ def test_numba_draws_the_same_cells(
     assert torch.equal(numba_backend.sample(where, *size, seed_tensor(seed)), expected)
 
 
+@pytest.mark.parametrize("gamma", [0.05, 15.0, 1024.0])
+def test_numba_draws_the_same_cells_for_any_gamma(gamma: float) -> None:
+    from crowdloc.attention import numba_backend
+
+    where = neighborhood("independent", (3.0, gamma), 1000, 1, "mask", (0, 0))
+    for seed in (seed_tensor(0), seed_tensor(-1)):
+        assert torch.equal(numba_backend.sample(where, 1, 3, 70, seed), neighbor_cells(where, 1, 3, 70, seed))
+
+
 def test_threshold_search_at_the_thresholds_themselves() -> None:
     from crowdloc.attention import numba_backend
 
-    gammas = (0.0, 0.3, 10.0, 64.0)
+    gammas, searched = (0.0, 0.3, 10.0, 64.0), set()
     for gamma, table, guide in zip(gammas, *numba_backend._tables(gammas), strict=True):
         exact = thresholds(gamma)
         for t in (0, 1, *exact, 2**32 - 1):
             for bits in {max(t - 1, 0), t}:
                 expected = sum(other <= bits for other in exact) - len(exact) // 2
-                assert numba_backend._step(np.uint64(bits), table, guide) == expected
+                found = numba_backend._step(np.uint64(bits), guide[None], 0)
+                if found >= numba_backend.SEARCH // 2:
+                    found = numba_backend._search(found, np.uint64(bits), table)
+                    searched.add(gamma)
+                assert found == expected
+    assert searched == {10.0, 64.0}  # both ways are taken
 
 
 @pytest.mark.parametrize(("dtype", "ratio"), [(torch.bfloat16, 1e-2), (torch.float16, 1e-3)], ids=str)
@@ -128,24 +168,24 @@ def test_any_memory_layout_and_the_layout_of_the_query_is_kept() -> None:
 
 
 def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    from crowdloc.attention import numba_backend
+    from crowdloc.attention import numba_threads
 
     inputs, threads = maps(2, 3, 33, 9, 11, shared=True), torch.get_num_threads()
     results = []
     for number in (1, 2, 3):
         torch.set_num_threads(number)
         results.append(run(CALLS["gaussian"], inputs, "numba"))
-    monkeypatch.setattr(numba_backend, "_openmp", lambda: None)  # on its own threads instead of torch's
+    monkeypatch.setattr(numba_threads, "_openmp", lambda: None)  # on its own threads instead of torch's
     results.append(run(CALLS["gaussian"], inputs, "numba"))
 
     def fail(*_: object) -> None:
         raise MemoryError("no room")
 
     with pytest.raises(MemoryError, match="no room"):  # an error in a thread is an error of the call
-        numba_backend.in_threads(fail, 8, 2)
+        numba_threads.in_threads(fail, 8, 2)
     monkeypatch.undo()
     with pytest.raises(MemoryError, match="no room"):
-        numba_backend.in_threads(fail, 8, 2)
+        numba_threads.in_threads(fail, 8, 2)
     torch.set_num_threads(threads)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
