@@ -27,6 +27,7 @@ class Entry:
         start: the method whose trained backbone (and head) this one begins with where a preset trains in two stages;
             None: it always trains from scratch.
         colour: in all pictures; by default the next one of the palette.
+        note: what a table has to say of how the method is known, where that is little.
     """
 
     target: str | type[Method]
@@ -35,6 +36,7 @@ class Entry:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     colour: str | None = None
     start: str | None = None
+    note: str = ""
 
     def load(self) -> type[Method]:
         """The class."""
@@ -70,6 +72,19 @@ METHODS: dict[str, Entry] = {
         "gnanet:SGNANet", label="S-GNANet", colour="#cc78bc", start="raznet",
         rows={"IV": {"S-GNANet": ""}, "V": {"S-GNANet": ""}, "VI": {"S-GNANet": ""}},
     ),
+    # Counters: no table has two of one colour.
+    "mcnn": Entry("mcnn:MCNN", label="MCNN", colour="#949494", rows={"VI": {"MCNN": ""}}),
+    "csrnet": Entry("csrnet:CSRNet", label="CSRNet", colour="#56b4e9", start="raznet", rows={"VI": {"CSRNet": ""}}),
+    "bayesian": Entry("bayesian:Bayesian", label="Bayesian loss", colour="#ca9161", rows={"VI": {"Bayesian": ""}}),
+    "convlstm": Entry(
+        "convlstm:ConvLSTM", label="ConvLSTM", colour="#949494", rows={"VII": {"ConvLSTM": ""}},
+        note="re-implementation from the abstract",
+    ),
+    "lstn": Entry(
+        "lstn:LSTN", label="LSTN", colour="#56b4e9", rows={"VII": {"LST": ""}},
+        note="re-implementation from the paper's equations and a public port",
+    ),
+    "epf": Entry("epf:EPF", label="EPF", colour="#ca9161", start="raznet", rows={"VII": {"EPF": ""}}),
 }  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

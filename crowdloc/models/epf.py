@@ -1,0 +1,137 @@
+"""EPF (Table VII): counting by people flows between the cells of two frames.
+
+Known from its authors' code. A map of ten channels says how many people go from each cell to its eight neighbours or
+stay (0 … 8, row by row: 0 up and left, 4 stay, 8 down and right), and how many enter or leave the image there (9, which
+counts only in the outermost cells). What leaves all cells is the density before, what arrives the density after.
+Deviations: the four passes of a step (before -> key -> after, and back) share batch statistics; targets are made at the
+map's stride; frames are neighbours at the data's own rate (the authors: 5 frames apart at 30 frames per second).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from crowdloc.models.counter import DensityBackEnd, DensityCounter, squared_error
+from crowdloc.models.method import Maps, Sample
+from crowdloc.models.parts.frontend import VGG16Frontend
+from crowdloc.models.parts.layers import pad_to_multiple
+
+STEPS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))  # where the people of channels 0 … 8 go, in cells
+CHANNELS = len(STEPS) + 1
+_POOLED = (1, 2, 3, 6)
+
+
+def arriving(flows: Tensor) -> Tensor:
+    """Channels 0 … 8 of flows (B, 10, H, W), each where its people arrive (B, 9, H, W), or gone."""
+    height, width = flows.shape[-2:]
+    padded = nn.functional.pad(flows[:, : len(STEPS)], (1, 1, 1, 1))
+    moved = [padded[:, k, 1 - dy : 1 - dy + height, 1 - dx : 1 - dx + width] for k, (dy, dx) in enumerate(STEPS)]
+    return torch.stack(moved, dim=1)
+
+
+def outgoing(flows: Tensor) -> Tensor:
+    """Flows (B, 10, H, W) -> heads per cell (B, H, W) in the frame that they start from."""
+    return flows[:, : len(STEPS)].sum(dim=1) + _through_border(flows)
+
+
+def incoming(flows: Tensor) -> Tensor:
+    """Flows (B, 10, H, W) -> heads per cell (B, H, W) in the frame that they lead to."""
+    return arriving(flows).sum(dim=1) + _through_border(flows)
+
+
+def cycle_error(flows: Tensor, back: Tensor) -> Tensor:
+    """Nine squared errors, summed: who goes from cell to cell comes from there when time runs backward."""
+    inside = arriving(torch.ones_like(flows[:1]))
+    error = inside * (arriving(flows) - back[:, : len(STEPS)].flip(1))
+    return error.square().sum(dim=1).mean()
+
+
+def _through_border(flows: Tensor) -> Tensor:
+    border = torch.ones_like(flows[:1, -1])
+    border[:, 1:-1, 1:-1] = 0
+    return flows[:, -1] * border
+
+
+class Context(nn.Module):
+    """Features beside their averages over several scales, weighted by how they differ: (n, C, H, W) -> the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(nn.Conv2d(channels, channels, 1, bias=False) for _ in _POOLED)
+        self.weight = nn.Conv2d(channels, channels, 1)
+        self.join = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        total, weights = torch.zeros_like(features), torch.zeros_like(features)
+        for side, scale in zip(_POOLED, self.scales, strict=True):
+            pooled = scale(nn.functional.adaptive_avg_pool2d(features, side))
+            pooled = nn.functional.interpolate(pooled, features.shape[-2:], mode="bilinear", align_corners=False)
+            weight = self.weight(features - pooled).sigmoid()
+            total, weights = total + pooled * weight, weights + weight
+        return self.join(torch.cat([total / weights, features], dim=1)).relu()
+
+
+class EPF(DensityCounter):
+    """Front-end and context of two frames, concatenated, CSRNet's back-end with batch norm, ten flows (ReLU).
+
+    Training looks at the frames before and after the keyframe; the prediction, as the authors', only at the one before:
+    the mean of what arrives from there and of what would leave to it.
+
+    Args:
+        width, feature_width, head_width, norm: as in `CSRNet`; the back-end has batch norm in any case.
+        sigma: see `DensityCounter` (the authors: 3 pixels at 640×360).
+    """
+
+    offsets = (-1, 0, 1)
+
+    def __init__(
+        self,
+        *,
+        width: float = 1.0,
+        feature_width: float | None = None,
+        head_width: float | None = None,
+        norm: str = "none",
+        sigma: float | None = 3.0,
+    ) -> None:
+        super().__init__(sigma=sigma)
+        self.backbone = VGG16Frontend(width=width, feature_width=feature_width, norm=norm)
+        channels, head = self.backbone.out_channels, width if head_width is None else head_width
+        self.context = Context(channels)
+        self.back_end = DensityBackEnd(2 * channels, width=head, dilation=2, norm="batch", bias=True)
+        self.output = nn.Conv2d(self.back_end.out_channels, CHANNELS, 1)
+
+    def encode(self, images: Tensor) -> Maps:
+        """Normalised frames (n, 3, h, w) -> (n, C, ceil(h/8), ceil(w/8))."""
+        return self.backbone(pad_to_multiple(images, self.stride))
+
+    def flows(self, features: Tensor, pairs: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """Features (B, T, C, H, W) -> for each pair of places in the window the flows (B, 10, H, W) between them."""
+        batch, frames = features.shape[:2]
+        seen = self.context(features.flatten(0, 1)).unflatten(0, (batch, frames))
+        both = torch.cat([torch.cat([seen[:, a], seen[:, b]], dim=1) for a, b in pairs])
+        return list(self.output(self.back_end(both)).relu().float().chunk(len(pairs)))
+
+    def density(self, features: Tensor) -> Tensor:
+        there, back = self.flows(features[:, :2], [(0, 1), (1, 0)])
+        return (incoming(there) + outgoing(back)) / 2
+
+    def loss(self, sample: Sample, step: int) -> dict[str, Tensor]:
+        """Six squared errors of reconstructed densities, eighteen of flows against time, each a mean over cells."""
+        first, key, last = (self.target(sample, frame) for frame in range(3))
+        there, back, on, return_ = self.flows(self.features(sample)[0], [(0, 1), (1, 0), (1, 2), (2, 1)])
+        reconstructed = [
+            (incoming(there), key), (outgoing(back), key), (outgoing(on), key), (incoming(return_), key),
+            (outgoing(there), first), (incoming(on), last),
+        ]  # fmt: skip
+        errors = [squared_error(found, target.to(found.device)) for found, target in reconstructed]
+        return {"density": torch.stack(errors).sum(), "cycle": cycle_error(there, back) + cycle_error(on, return_)}
+
+    def flow_field(self, window: Sequence[Maps]) -> NDArray[np.float32]:
+        """Flows (10, H, W) to the keyframe of a window of encoded frames from the frame before, in people."""
+        features = torch.stack([maps[0] for maps in window[:2]])[None]
+        return self.flows(features, [(0, 1)])[0][0].detach().cpu().numpy()

@@ -1,0 +1,148 @@
+"""LSTN (Table VII, row "LST"): a density map, and a transformer that moves its blocks to where the next frame has them.
+
+Medium evidence: the equations of the paper, the layers of a public re-implementation. The transformer is a tie in
+training only; the count is the sum of the regression map of the keyframe. Open and chosen here: the similarity of two
+frames is exp(-d / 2β²) with d the mean squared difference of a block in grey levels of 0-255 (as a sum it would be 0
+everywhere, on normalised images 1); fixed Gaussians of 4 pixels; pairs of frames instead of longer clips. Deviation:
+blocks are resized to one size before their transformation is found, so that crops, frames of any size and several
+divisions work; the published layer is tied to the size of the frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from crowdloc.models.counter import DensityBackEnd, DensityCounter, squared_error
+from crowdloc.models.method import Maps, Sample
+from crowdloc.models.parts.frontend import IMAGENET_STD, VGG16Frontend
+from crowdloc.models.parts.layers import pad_to_multiple
+
+_KERNELS, _CHANNELS, _HIDDEN = (7, 5), (8, 10), 32
+Block = tuple[slice, slice]
+
+
+class IdentityAffine(nn.Linear):
+    """Features -> the six numbers of an affine transformation, at first the identity."""
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+        with torch.no_grad():
+            self.bias.copy_(self.bias.new_tensor([1, 0, 0, 0, 1, 0]))
+
+
+class BlockTransformer(nn.Module):
+    """One affine transformation per block of a density map: (B, H, W) -> (B, H, W).
+
+    Args:
+        blocks: rows and columns of blocks (the authors: 1×2 on Mall, 2×2 on UCSD).
+        block_size: what blocks are resized to before their transformation is found; 90×80 is 1×2 blocks of 360×640.
+    """
+
+    def __init__(self, *, blocks: tuple[int, int] = (2, 2), block_size: tuple[int, int] = (90, 80)) -> None:
+        super().__init__()
+        self.blocks, self.block_size = tuple(blocks), tuple(block_size)
+        layers: list[nn.Module] = []
+        before, (height, width) = 1, block_size
+        for kernel, channels in zip(_KERNELS, _CHANNELS, strict=True):
+            layers.extend([nn.Conv2d(before, channels, kernel), nn.MaxPool2d(2), nn.ReLU()])
+            before, height, width = channels, (height - kernel + 1) // 2, (width - kernel + 1) // 2
+        layers.extend([nn.Flatten(), nn.Linear(before * height * width, _HIDDEN), nn.ReLU()])
+        self.locate = nn.Sequential(*layers, IdentityAffine(_HIDDEN, 6))
+
+    def forward(self, density: Tensor) -> Tensor:
+        rows = []
+        for row in self.divide(*density.shape[-2:]):
+            rows.append(torch.cat([self._move(density[:, *block][:, None])[:, 0] for block in row], dim=-1))
+        return torch.cat(rows, dim=-2)
+
+    def divide(self, height: int, width: int) -> Iterator[list[Block]]:
+        """Rows of blocks of a map; never more blocks than cells along an axis."""
+        down, across = _parts(height, self.blocks[0]), _parts(width, self.blocks[1])
+        yield from ([(part, other) for other in across] for part in down)
+
+    def _move(self, block: Tensor) -> Tensor:
+        """(B, 1, h, w) -> the same block, transformed; nothing comes in from outside of it."""
+        resized = nn.functional.interpolate(block, self.block_size, mode="bilinear", align_corners=False)
+        theta = self.locate(resized).float().view(-1, 2, 3)
+        grid = nn.functional.affine_grid(theta, list(block.shape), align_corners=False)
+        return nn.functional.grid_sample(block.float(), grid, align_corners=False)
+
+
+class LSTN(DensityCounter):
+    """VGG16's ten convolutions with two poolings, six more, a density map at stride 4; `BlockTransformer` in training.
+
+    At stride 4 it cannot stand on maps of stride 8: it trains whole.
+
+    Args:
+        width, feature_width, head_width, norm: as in `CSRNet`.
+        sigma: see `DensityCounter`.
+        blocks, block_size: see `BlockTransformer`.
+        tie: λ, weight of the transformed maps in the loss.
+        similarity: β, in grey levels.
+    """
+
+    stride = 4
+    offsets = (0, 1)
+
+    def __init__(
+        self,
+        *,
+        width: float = 1.0,
+        feature_width: float | None = None,
+        head_width: float | None = None,
+        norm: str = "none",
+        sigma: float | None = 4.0,
+        blocks: tuple[int, int] = (2, 2),
+        block_size: tuple[int, int] = (90, 80),
+        tie: float = 0.001,
+        similarity: float = 30.0,
+    ) -> None:
+        super().__init__(sigma=sigma)
+        self.tie, self.similarity = tie, similarity
+        self.backbone = VGG16Frontend(width=width, feature_width=feature_width, norm=norm)
+        last = max(i for i, layer in enumerate(self.backbone.features) if isinstance(layer, nn.MaxPool2d))
+        self.backbone.features[last] = nn.Identity()  # the names of the convolutions stay torchvision's
+        self.back_end = DensityBackEnd(
+            self.backbone.out_channels, width=width if head_width is None else head_width, norm=norm
+        )
+        self.output = nn.Conv2d(self.back_end.out_channels, 1, 1)
+        self.transformer = BlockTransformer(blocks=blocks, block_size=block_size)
+
+    def encode(self, images: Tensor) -> Maps:
+        """Normalised frames (n, 3, h, w) -> heads per cell (n, 1, ceil(h/4), ceil(w/4))."""
+        return (self.output(self.back_end(self.backbone(pad_to_multiple(images, self.stride))[0])),)
+
+    def density(self, features: Tensor) -> Tensor:
+        return features[:, self.keyframe, 0]
+
+    def loss(self, sample: Sample, step: int) -> dict[str, Tensor]:
+        """Squared error of the maps of all frames, and of each transformed map against the next frame's."""
+        if sample.images is None:
+            raise ValueError("LSTN compares images of neighbouring frames: it cannot train on kept maps")
+        found = self.features(sample)[0][:, :, 0].float()  # (B, T, H, W)
+        target = torch.stack([self.target(sample, frame) for frame in range(len(self.offsets))], 1).to(found.device)
+        moved = self.transformer(found[:, :-1].flatten(0, 1)).unflatten(0, (len(found), -1))
+        error = self.weights(sample.images) * (moved - target[:, 1:]).square()
+        return {"density": squared_error(found, target), "transformer": self.tie * error.mean()}
+
+    def weights(self, images: Tensor) -> Tensor:
+        """Similarity S of neighbouring frames (B, T - 1, H, W), the same in all cells of a block."""
+        levels = pad_to_multiple(images, self.stride) * images.new_tensor(IMAGENET_STD).view(3, 1, 1) * 255
+        change = (levels[:, 1:] - levels[:, :-1]).square().mean(dim=2)  # (B, T - 1, h, w); the mean colour cancels
+        change = nn.functional.avg_pool2d(change, self.stride)
+        result = torch.empty_like(change)
+        for row in self.transformer.divide(*change.shape[-2:]):
+            for block in row:
+                mean = change[..., *block].mean(dim=(-2, -1), keepdim=True)
+                result[..., *block] = torch.exp(-mean / (2 * self.similarity**2))
+        return result
+
+
+def _parts(length: int, number: int) -> list[slice]:
+    number = min(number, length)
+    borders = [i * length // number for i in range(number + 1)]
+    return [slice(a, b) for a, b in pairwise(borders)]

@@ -1,0 +1,192 @@
+"""What holds for every network that counts: shapes, gradients, odd sizes, empty images, kept maps, learning."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from helpers import disc_video
+
+from crowdloc.models import METHODS, build_model, initialise, normalise, parameter_count
+from crowdloc.models.method import Sample
+
+SMALL = {
+    "mcnn": {"norm": "batch"},
+    "csrnet": {"width": 1 / 16, "norm": "batch"},
+    "bayesian": {"width": 1 / 16, "norm": "batch"},
+    "convlstm": {"width": 1 / 8},
+    "lstn": {"width": 1 / 16, "norm": "batch"},
+    "epf": {"width": 1 / 16, "norm": "batch"},
+}
+LEARNING = {"csrnet": (3e-3, 150), "bayesian": (3e-3, 150), "convlstm": (1e-2, 150)}  # rate and steps of the last test
+OFFSETS = {"mcnn": (0,), "csrnet": (0,), "bayesian": (0,), "convlstm": (-1, 0, 1), "lstn": (0, 1), "epf": (-1, 0, 1)}
+every = pytest.mark.parametrize("name", SMALL)
+
+
+def made(name, seed=0):
+    model = build_model(name, **SMALL[name])
+    initialise(model, seed)
+    model.reset_output(0.05)
+    return model
+
+
+def sample(model, size=(33, 47), batch=2, heads=3, seed=0):
+    random = np.random.default_rng(seed)
+    frames = len(model.offsets)
+    points = [[torch.from_numpy(random.random((heads, 2)) * (size[1] - 1, size[0] - 1)) for _ in range(frames)]
+              for _ in range(batch)]  # fmt: skip
+    images = torch.from_numpy(random.standard_normal((batch, frames, 3, *size))).float()
+    return Sample(images, None, points, None, size)
+
+
+def total(model, batch, step=0):
+    return sum(model.loss(batch, step).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "count"),
+    [
+        ("mcnn", {}, 127_953),
+        ("mcnn", {"grey": False}, 133_705),
+        ("csrnet", {}, 16_263_489),
+        ("bayesian", {}, 21_499_457),
+        ("convlstm", {}, 2 * 1_637_120 + 129),
+        ("convlstm", {"kernel": 5}, 9_090_689),
+        ("lstn", {"blocks": (1, 2)}, 16_363_409),
+        ("epf", {}, 20_463_370),
+    ],
+)
+def test_parameter_counts_at_full_size(name, options, count):
+    with torch.device("meta"):
+        assert parameter_count(build_model(name, **options)) == count
+
+
+@every
+def test_counters_say_what_they_yield_and_look_at(name):
+    model = made(name)
+    assert (model.yields, model.offsets) == (("count",), OFFSETS[name])
+    assert METHODS[name].start == ("raznet" if name in ("csrnet", "epf") else None)
+
+
+@every
+@pytest.mark.parametrize("size", [(32, 40), (33, 47), (8, 8), (1, 1), (65, 7)])
+def test_any_size_gives_one_count(name, size):
+    model = made(name).eval()
+    with torch.no_grad():
+        frames = [tuple(m[0] for m in model.encode(torch.randn(1, 3, *size))) for _ in model.offsets]
+        density = model.keyframe_density(frames, size)
+        found = model.decode(frames, size)
+    assert density.shape == (-(-size[0] // model.stride), -(-size[1] // model.stride))
+    assert found.points is None and found.scores is None
+    assert found.count == pytest.approx(density.sum(), abs=1e-4)
+
+
+@every
+def test_every_parameter_gets_a_gradient(name):
+    model = made(name)
+    torch.nn.init.normal_(model.output.weight, std=0.1)
+    if name == "lstn":  # its transformer begins with the identity, where only the last layer has a gradient
+        torch.nn.init.normal_(model.transformer.locate[-1].weight, std=0.1)
+        model.tie = 1.0
+    total(model, sample(model, (48, 64))).backward()
+    assert not [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+
+
+@every
+def test_the_loss_looks_at_the_heads_of_every_frame_that_it_says(name):
+    model = made(name)
+    batch = sample(model)
+    before = total(model, batch)
+    for frame in range(len(model.offsets)):
+        points = [list(clip) for clip in batch.points]
+        points[1][frame] = points[1][frame] * 0.5
+        assert total(model, batch._replace(points=points)) != before
+
+
+@every
+def test_images_without_heads_can_be_trained_on(name):
+    model = made(name)
+    empty = sample(model, heads=0)
+    loss = total(model, empty)
+    loss.backward()
+    assert torch.isfinite(loss) and loss > 0
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    model.output.bias.grad = None
+    mixed = empty._replace(points=[empty.points[0], sample(model).points[1]])
+    assert torch.isfinite(total(model, mixed))
+
+
+@pytest.mark.parametrize("name", ["csrnet", "epf"])
+def test_kept_maps_train_as_the_images_do(name):
+    model = made(name)
+    model.backbone.requires_grad_(False).eval()
+    batch = sample(model, (40, 56))
+    kept = tuple(m.unflatten(0, batch.images.shape[:2]) for m in model.encode(batch.images.flatten(0, 1)))
+    assert kept[0].shape == (2, len(model.offsets), model.backbone.out_channels, 5, 7)
+    from_images, from_maps = total(model, batch), total(model, batch._replace(images=None, maps=kept))
+    torch.testing.assert_close(from_images, from_maps)
+    from_maps.backward()
+    assert model.output.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in model.backbone.parameters())
+
+
+@every
+def test_training_starts_at_the_mean_density(name, tmp_path):
+    model = build_model(name, **SMALL[name])
+    initialise(model, 0)
+    model.prepare(disc_video(tmp_path, heads=6))
+    cells = (48 // model.stride) * (64 // model.stride)
+    assert model.output.bias.sum().item() == pytest.approx(6 / cells)
+    again = model.output.weight.clone()
+    model.prepare(disc_video(tmp_path, heads=6))
+    assert torch.equal(again, model.output.weight)
+    model.run_seed = 1
+    model.prepare(disc_video(tmp_path, heads=6))
+    assert not torch.equal(again, model.output.weight)
+
+
+@every
+@pytest.mark.parametrize("precision", [torch.bfloat16])
+def test_reduced_precision_gives_nearly_the_same_loss(name, precision):
+    model = made(name)
+    batch = sample(model, (48, 64))
+    exact = total(model, batch)
+    with torch.autocast("cpu", dtype=precision):
+        found = total(model, batch)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(exact.item(), rel=0.1)
+
+
+@pytest.mark.slow
+@every
+def test_two_clips_of_different_crowds_are_told_apart(name, tmp_path):
+    few, many = disc_video(tmp_path / "few", heads=2), disc_video(tmp_path / "many", heads=9)
+    model = build_model(name, **SMALL[name])
+    initialise(model, 0)
+    model.prepare(few)
+    images, points = [], []
+    for video in (few, many):
+        places = video.neighbours(1, model.offsets)
+        images.append(torch.stack([normalise(torch.from_numpy(video.image(i))) for i in places]))
+        points.append([torch.from_numpy(video.frame(i).points) for i in places])
+    batch = Sample(torch.stack(images), None, points, None, (48, 64))
+    rate, steps = LEARNING.get(name, (3e-3, 80))
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] *= 0.98
+        total(model, batch, step).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
+    with torch.no_grad():
+        maps = model.encode(batch.images.flatten(0, 1))[0].unflatten(0, batch.images.shape[:2])
+        counts = [model.decode([(m,) for m in clip], (48, 64)).count for clip in maps]
+    assert counts == pytest.approx([2, 9], abs=1.5)
+
+
+def test_counters_have_the_rows_of_tables_vi_and_vii():
+    rows = {t: set(itertools.chain(*(e.rows.get(t, {}) for e in METHODS.values()))) for t in ("VI", "VII")}
+    assert {"MCNN", "CSRNet", "Bayesian"} <= rows["VI"]
+    assert {"ConvLSTM", "LST", "EPF"} <= rows["VII"]
+    assert all(METHODS[name].note for name in ("convlstm", "lstn"))
