@@ -7,8 +7,13 @@ import pytest
 import torch
 from helpers import disc_video
 
+from crowdloc.inference.maps import keep_maps
+from crowdloc.inference.windows import predict
 from crowdloc.models import METHODS, build_model, initialise, normalise, parameter_count
 from crowdloc.models.method import Sample
+from crowdloc.models.recipes import get_preset
+from crowdloc.results.evidence import CountEvidence, measure
+from crowdloc.training.loop import new_model, train
 
 SMALL = {
     "mcnn": {"norm": "batch"},
@@ -183,6 +188,26 @@ def test_two_clips_of_different_crowds_are_told_apart(name, tmp_path):
         maps = model.encode(batch.images.flatten(0, 1))[0].unflatten(0, batch.images.shape[:2])
         counts = [model.decode([(m,) for m in clip], (48, 64)).count for clip in maps]
     assert counts == pytest.approx([2, 9], abs=1.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "frozen"), [("csrnet", True), ("epf", True), ("lstn", False)])
+def test_counters_go_the_way_of_all_methods(name, frozen, tmp_path):
+    """Trained by the common loop, on kept maps where the backbone is frozen; predicted and measured like any other."""
+    video = disc_video(tmp_path / "video", heads=5)
+    network = {k: v for k, v in SMALL[name].items() if k != "norm"}
+    recipe = get_preset("mini").with_options(
+        **network, crop=None, batch_size=2, steps=3, frozen=frozen, precision="32-true", learning_rate=1e-4, network={}
+    )
+    model = new_model(name, recipe, 0, video)
+    maps = keep_maps(model, video, mirrored=True, progress=False, where=tmp_path / "maps") if frozen else None
+    trained = train(model, video, recipe, seed=0, out=tmp_path / "run", maps=maps, progress=False, devices=1)
+    found = predict(trained, video, maps=maps, progress=False)
+    counted = measure(found, video, scale=1.0)
+    assert isinstance(counted, CountEvidence) and np.isfinite(counted.counts).all()
+    assert counted.metrics()["counting"]["MAE"] < 5  # a start at the mean density is not far off
+    again = predict(trained, video, progress=False)
+    assert [p.count for p in again] == pytest.approx([p.count for p in found], abs=0.05)  # maps are kept in float16
 
 
 def test_counters_have_the_rows_of_tables_vi_and_vii():

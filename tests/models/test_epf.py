@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdloc.models import build_model
-from crowdloc.models.epf import CHANNELS, STEPS, arriving, cycle_error, incoming, outgoing
 from crowdloc.models.method import Sample
+from crowdloc.models.parts.flows import CHANNELS, STEPS, arriving, cycle_error, incoming, outgoing
 
 SMALL = {"width": 1 / 16, "norm": "batch"}
 

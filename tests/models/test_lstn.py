@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from crowdloc.models import build_model, initialise
-from crowdloc.models.lstn import BlockTransformer, IdentityAffine
 from crowdloc.models.method import Sample
+from crowdloc.models.parts.block_transformer import BlockTransformer, IdentityAffine
 from crowdloc.models.parts.frontend import IMAGENET_STD
 
 SMALL = {"width": 1 / 16, "norm": "batch"}
