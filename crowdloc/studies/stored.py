@@ -55,7 +55,10 @@ def seeds_text(name: str, by: Sequence[str] = ("model", "options", "steps")) -> 
     for column in _SHOWN:
         digits = 2 if column == "MAE" else 3
         mean, deviation = grouped[column].mean(), grouped[column].std()
-        table[column] = [f"{m:.{digits}f} ± {d:.{digits}f}" for m, d in zip(mean, deviation, strict=True)]
+        table[column] = [
+            f"{m:.{digits}f} ± {d:.{digits}f}" if d == d else f"{m:.{digits}f}"  # one seed has no deviation
+            for m, d in zip(mean, deviation, strict=True)
+        ]
     return table.reset_index().to_string(index=False)
 
 
