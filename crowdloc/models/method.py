@@ -52,11 +52,13 @@ class Method(nn.Module):
     Attributes:
         offsets: frames that the method looks at, relative to the keyframe, in time; (-1, 0, 1) is the paper's clip.
         yields: "points", "count" or both: which evidence is kept and in which tables the method stands.
+        keeps_maps: whether what a frozen backbone makes of the frames is kept on disk; else it runs when asked for.
         run_seed: every random draw of the network is a function of it, a module's name and the training step.
     """
 
     offsets: tuple[int, ...] = (0,)
     yields: ClassVar[tuple[str, ...]] = ("points",)
+    keeps_maps: ClassVar[bool] = True
     run_seed: int = 0
 
     @property

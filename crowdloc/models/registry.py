@@ -85,6 +85,15 @@ METHODS: dict[str, Entry] = {
         note="re-implementation from the paper's equations and a public port",
     ),
     "epf": Entry("epf:EPF", label="EPF", colour="#ca9161", start="raznet", rows={"VII": {"EPF": ""}}),
+    "stanet": Entry(
+        "stanet:STANet", label="STANet", colour="#d55e00", start="raznet",
+        rows={"II": {"STANet": ""}, "III": {"STANet": ""}, "VII": {"STANet": ""}},
+    ),
+    "faster-rcnn": Entry(
+        "faster_rcnn:FasterRCNN", label="Faster R-CNN", colour="#ca9161", start="raznet",
+        rows={"II": {"Faster-RCNN": ""}},
+    ),
+    "fcos": Entry("fcos:FCOS", label="FCOS", colour="#949494", start="raznet", rows={"II": {"FCOS": ""}}),
 }  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

@@ -261,8 +261,8 @@ def _load(experiment: Experiment, path: Path, model: Method) -> Method:
 def _kept(
     experiment: Experiment, model: Method, dataset: ClipDataset, *, mirrored: bool = False, progress: bool
 ) -> Kept | None:
-    """Kept maps of the frozen backbone; None where it is trained."""
-    if not experiment.recipe.frozen or experiment.start is None:
+    """Kept maps of the frozen backbone; None where it is trained, or where the method keeps none."""
+    if not experiment.recipe.frozen or experiment.start is None or not model.keeps_maps:
         return None
     return keep_maps(model, dataset, mirrored=mirrored, progress=progress)
 

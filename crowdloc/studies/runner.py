@@ -109,7 +109,7 @@ class Runner:
         elif recipe.frozen:
             raise CrowdlocError(f"row {row.label} of study {self.name} freezes what it starts from: give it a start")
 
-        maps = keep_maps(model, training, mirrored=True) if recipe.frozen else None
+        maps = keep_maps(model, training, mirrored=True) if recipe.frozen and model.keeps_maps else None
         about = {"study": self.name, "row": row.label, "options": dict(row.options), "start": self._digest(start)}
         model = train(model, training, recipe, seed=row.seed, out=folder, about=about, maps=maps, devices=1)
         save_weights(folder / WEIGHTS, model, about=about)  # rounded before anything is measured
@@ -152,7 +152,7 @@ class Runner:
         dataset = experiment.load(images.split, self.root)
         if images.height is not None:
             dataset = Resized(dataset, images.height)
-        kept = frozen and images.height is None
+        kept = frozen and images.height is None and model.keeps_maps
         maps = keep_maps(model, dataset, mirrored=False) if kept else None
         return dataset, measure(model, dataset, scale=sigma_scale(experiment.group), maps=maps)
 

@@ -82,8 +82,8 @@ def normalise(images: Tensor) -> Tensor:
     return ((images.float() / 255 - mean) / std).movedim(-1, -3)
 
 
-def load_pretrained(backbone: VGG16Frontend, source: str | os.PathLike[str] | None) -> str:
-    """Fill a full-width backbone without norm; returns one line that says which weights it holds.
+def load_pretrained(backbone: nn.Module, source: str | os.PathLike[str] | None) -> str:
+    """Fill a full-width backbone without norm, or ResNet-50; returns one line that says which weights it holds.
 
     Args:
         source: None (leave as initialised), "imagenet" (torchvision's, downloaded by it), or a safetensors file whose
@@ -93,17 +93,19 @@ def load_pretrained(backbone: VGG16Frontend, source: str | os.PathLike[str] | No
     """
     if source is None:
         return "backbone: random initialisation"
-    if backbone.out_channels != 512 or any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules()):
+    is_vgg = isinstance(backbone, VGG16Frontend)
+    if is_vgg and (backbone.out_channels != 512 or any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())):
         raise CrowdlocError("pretrained VGG16 weights fit only width=1.0 and norm='none': change the preset or weights")
-    wanted = backbone.state_dict()
+    network = "VGG16" if is_vgg else "ResNet50"
+    wanted = {key: value for key, value in backbone.state_dict().items() if not key.endswith("num_batches_tracked")}
     if source == "imagenet":
-        state, label = _imagenet(), "torchvision VGG16_Weights.IMAGENET1K_V1"
+        state, label = _imagenet(f"{network}_Weights"), f"torchvision {network}_Weights.IMAGENET1K_V1"
     else:
         from safetensors.torch import load_file
 
         path = Path(source)
         if not path.is_file():
-            raise CrowdlocError(f"VGG16 weights {path} not found: pass an existing .safetensors file or none")
+            raise CrowdlocError(f"{network} weights {path} not found: pass an existing .safetensors file or none")
         try:
             state = load_file(path)
         except Exception as error:
@@ -112,30 +114,30 @@ def load_pretrained(backbone: VGG16Frontend, source: str | os.PathLike[str] | No
     missing = [key for key in wanted if key not in state or state[key].shape != wanted[key].shape]
     if missing:
         raise CrowdlocError(
-            f"{label} does not hold VGG16 {missing[0]} in the expected shape: use torchvision's key names"
+            f"{label} does not hold {network} {missing[0]} in the expected shape: use torchvision's key names"
         )
-    backbone.load_state_dict({key: state[key].float() for key in wanted})
+    backbone.load_state_dict({key: state[key].float() for key in wanted}, strict=is_vgg)
     return f"backbone: {label}"
 
 
-def _imagenet() -> dict[str, Tensor]:
+def _imagenet(name: str) -> dict[str, Tensor]:
     """torchvision's weights, from its cache or downloaded by it.
 
     The file's name holds the beginning of its SHA-256; torchvision checks it on download only, so what lies in the
     cache is checked here, and nothing in it but tensors is unpickled.
     """
-    from torchvision.models import VGG16_Weights
+    from torchvision import models
 
-    url = VGG16_Weights.IMAGENET1K_V1.url
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    weights = getattr(models, name).IMAGENET1K_V1
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     if cached.is_file():
         with cached.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if not found.startswith(cached.stem.rpartition("-")[2]):
             raise CrowdlocError(f"{cached} is not torchvision's file (its SHA-256 is {found[:8]}…): delete it")
     try:
-        return VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except Exception as error:  # torchvision raises whatever its HTTP layer or the unpickler raises
         raise CrowdlocError(
-            f"torchvision's VGG16 weights could not be had ({error}): pass a safetensors file instead"
+            f"torchvision's {name} could not be had ({error}): pass a safetensors file instead"
         ) from error
