@@ -31,6 +31,8 @@ from crowdloc.models import Maps, Method, normalise
 
 _MAPS, _SUMS, _INDEX = "maps.f16", "checksums.u32", "index.json"
 _DAY = 24 * 3600.0
+# What a front-end's maps depend on besides its weights.
+_CODE = ("models/parts/frontend.py", "models/parts/layers.py", "datasets/images.py")
 _Shape = tuple[int, ...]  # C, H, W
 
 
@@ -126,7 +128,7 @@ def keep_maps(
     shapes = {size: _shapes(method, size) for size in set(sizes)}
     identity = {
         "weights": _weights(getattr(method, "backbone", method)),
-        "code": digest(PACKAGE / "models" / "parts", PACKAGE / "datasets" / "images.py"),
+        "code": digest(*(PACKAGE / part for part in _CODE)),
         "encoder": str(getattr(method, "backbone", type(method).__name__)),
         "shapes": shapes[sizes[0]],
         "data": dataset.name,

@@ -213,7 +213,7 @@ def test_counting_and_training_show_spread_over_seeds_and_what_is_missing(stored
     metrics["convergence"]["train_AP50_sigma20"] = 0.5
     write_json(path, metrics)
     again = results.training_table(results.read_table("II")).set_index("method")
-    assert again.loc["GNANet", "converged"] == "2 of 3 (train_AP50_sigma20 is 0.500, below 0.85)"
+    assert again.loc["GNANet", "converged"] == "2 of 3 (train_AP50_sigma20 is 0.500, below 0.7)"
     assert again.loc["stacked frames", "converged"] == ""
 
 
