@@ -107,6 +107,24 @@ def test_the_loss_has_six_densities_and_both_cycles():
     torch.testing.assert_close(terms["density"], expected + 2 * key.square().mean())
 
 
+def test_flows_that_follow_the_people_have_no_loss():
+    model = build_model("epf", **SMALL)
+    heads = [torch.tensor([[8.0 * k + 36, 24.0]], dtype=torch.float64) for k in range(3)]  # one cell to the right
+    sample = Sample(torch.randn(1, 3, 3, 48, 96), None, [heads], None, (48, 96))
+    maps = [model.target(sample, frame) for frame in range(3)]
+
+    def following(features, pairs):
+        flows = [torch.zeros(1, CHANNELS, 6, 12) for _ in pairs]
+        for flow, (start, end) in zip(flows, pairs, strict=True):
+            flow[:, 5 if end > start else 3] = maps[start]
+        return flows
+
+    model.flows = following
+    assert sum(model.loss(sample, 0).values()) < 1e-9
+    maps[2] = 0 * maps[2]  # the flows deny that anybody is in the last frame
+    assert model.loss(sample, 0)["density"] == pytest.approx(maps[1].square().mean().item())
+
+
 def test_the_prediction_looks_at_the_frame_before_only():
     model = build_model("epf", **SMALL)
     model.output.reset_parameters()
