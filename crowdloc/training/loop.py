@@ -51,11 +51,11 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def new_model(name: str, recipe: Recipe, seed: int, dataset: ClipDataset, **options: Any) -> Method:
-    """An untrained network: initialised by the seed, with the recipe's pretrained backbone if it has one."""
+    """An untrained network: initialised by the seed; its backbone, if it has one, as the recipe's pretrained one."""
     model = empty_model(name, recipe, seed, **options)
     initialise(model, seed)
     model.prepare(dataset)
-    if recipe.pretrained is not None:
+    if recipe.pretrained is not None and hasattr(model, "backbone"):
         print(load_pretrained(cast(Any, model).backbone, recipe.pretrained), file=sys.stderr)
     return model
 

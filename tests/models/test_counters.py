@@ -210,6 +210,12 @@ def test_counters_go_the_way_of_all_methods(name, frozen, tmp_path):
     assert [p.count for p in again] == pytest.approx([p.count for p in found], abs=0.05)  # maps are kept in float16
 
 
+@pytest.mark.parametrize("name", ["mcnn", "convlstm"])
+def test_networks_without_a_backbone_need_no_pretrained_one(name, tmp_path):
+    recipe = get_preset("paper").with_options(pretrained=str(tmp_path / "none.safetensors"), width=1 / 16)
+    assert not hasattr(new_model(name, recipe, 0, disc_video(tmp_path)), "backbone")
+
+
 def test_counters_have_the_rows_of_tables_vi_and_vii():
     rows = {t: set(itertools.chain(*(e.rows.get(t, {}) for e in METHODS.values()))) for t in ("VI", "VII")}
     assert {"MCNN", "CSRNet", "Bayesian"} <= rows["VI"]
