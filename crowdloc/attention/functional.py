@@ -56,6 +56,8 @@ def gaussian_neighbor_attention(
     softmax of q·k/√C runs over the union of all frames' draws; outputs are averaged over foci and samplings. Draws
     are with replacement and duplicates count, and all entries of a batch share their neighbours.
 
+    Differentiable to any order and under `torch.func`; beyond plain gradients with the reference's time and memory.
+
     Args:
         query: (B, C, H, W), float32, bfloat16, float16, or float64 (reference only).
         key, value: (B, T, C, H, W), or (B, C, H, W) for one frame. Give the same tensor for K = V: it is read once.
