@@ -58,7 +58,7 @@ class Entry:
 METHODS: dict[str, Entry] = {
     "raznet": Entry(
         "raznet:RAZNet", label="RAZNet", colour="#0173b2", start="raznet", variants={"stage1": {}},
-        rows={"II": {"RAZNet": ""}, "III": {"RAZNet": ""}, "IV": {"RAZNet": ""}, "V": {"RAZNet": ""}},
+        rows={t: {"RAZNet": ""} for t in ("II", "III", "IV", "V", "VI")},
     ),
     "frame-stack": Entry(
         "raznet:FrameStack", label="stacked frames", colour="#de8f05", start="raznet",
