@@ -57,7 +57,8 @@ class Chosen:
 CHOSEN = {
     "synthcrowd-sense-mini": Chosen(
         {"crop": (192, 256), "steps": 1600}, {"": 4e-3},
-        second={"frozen": True, "crop": None, "batch_size": 2, "steps": 400}, second_rates={"": 1e-3, "frame-stack": 4e-3},
+        second={"frozen": True, "crop": None, "batch_size": 2, "steps": 400},
+        second_rates={"": 1e-3, "frame-stack": 4e-3},
     ),
     # Still the short training in one stage, at an eighth of the width, that the preset had before.
     "mall-mini": Chosen(
