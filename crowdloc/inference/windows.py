@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import ClipDataset
+from crowdloc.inference.limits import check_size
 from crowdloc.inference.maps import Kept
 from crowdloc.models import Maps, Method, Prediction, normalise
 
@@ -75,7 +76,8 @@ def decode_windows(method: Method, windows: Iterable[Window]) -> Iterator[Predic
 
 
 def encode(method: Method, image: Image) -> Encoded:
-    """One frame through the method's first part."""
+    """One frame through the method's first part; CrowdlocError for one that is too large."""
+    check_size(*image.shape[:2])
     device = next(method.parameters()).device
     with torch.inference_mode():
         maps = method.encode(normalise(torch.from_numpy(image).to(device))[None])

@@ -116,3 +116,9 @@ def test_weights_that_are_not_finite_are_named(tmp_path):
     torch.nn.init.constant_(model.backbone.features[0].weight, float("nan"))
     with pytest.raises(CrowdlocError, match="RAZNet yields values that are not finite"):
         predict(model, disc_video(tmp_path), progress=False)
+
+
+def test_an_image_that_would_take_many_gigabytes_is_refused_with_its_size():
+    huge = np.zeros((9000, 12000, 3), dtype=np.uint8)
+    with pytest.raises(CrowdlocError, match="12000×9000 pixels is too large to be run in one piece"):
+        next(predict_stream(build_model("raznet", width=1 / 32), iter([huge])))
