@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crowdloc.core.errors import CrowdlocError, CrowdlocWarning
+from crowdloc.core.errors import CrowdlocError, CrowdlocWarning, printable
 from crowdloc.core.files import read_json
 from crowdloc.datasets.files import entries
 from crowdloc.datasets.images import read_image
@@ -118,11 +118,11 @@ def _frames(path: Path) -> tuple[Iterator[str | int], Iterator[NDArray[np.uint8]
         files = [p for p in entries(path, "*") if p.suffix.lower() in IMAGES]
         if not files:
             raise CrowdlocError(f"{path} holds no image ({', '.join(IMAGES)}): give another folder")
-        return iter([p.name for p in files]), (read_image(p) for p in files)
+        return iter([printable(p.name) for p in files]), (read_image(p) for p in files)
     if not path.is_file():
         raise CrowdlocError(f"{path} not found: give an image, a folder of images or a video")
     if path.suffix.lower() in IMAGES:
-        return iter([path.name]), iter([read_image(path)])
+        return iter([printable(path.name)]), iter([read_image(path)])
     return _numbers(), _video(path)
 
 

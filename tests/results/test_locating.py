@@ -1,3 +1,5 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -80,3 +82,16 @@ def test_weights_say_what_they_are(tmp_path):
     assert crowdloc.locate(data.frames[0].path, weights=tmp_path / "own.safetensors").empty
     with pytest.raises(CrowdlocError, match="holds weights of mall-mini/gnanet/seed7, not of"):
         crowdloc.locate(data.frames[0].path, weights=tmp_path / "own.safetensors", experiment=DEFAULT)
+
+
+def test_names_that_are_not_utf8_are_written_or_refused_in_one_line(tmp_path):
+    data = disc_video(tmp_path / "made", frames=1, size=(48, 64))
+    folder = os.fsencode(tmp_path / "frames")
+    os.mkdir(folder)
+    with open(folder + b"/caf\xe9.png", "wb") as file:
+        file.write(data.frames[0].path.read_bytes())
+    found = crowdloc.locate(os.fsdecode(folder + b"/caf\xe9.png"), threshold=0.0)
+    assert set(found["frame"]) == {"caf\\udce9.png"}
+    found.to_csv(tmp_path / "out.csv")
+    with pytest.raises(CrowdlocError, match="is not UTF-8: rename it"):
+        crowdloc.locate(os.fsdecode(folder))
