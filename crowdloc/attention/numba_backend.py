@@ -658,7 +658,8 @@ def _gather(first, last, rows, cells, out):
     flat = cells.reshape(-1)
     part = np.ones(draws, np.float32)
     for n in range(first, last):
-        _add_rows(part, 0, rows, 0, channels, flat, n * draws, draws, np.float32(0), out, n * channels)
+        out[n, :] = 0  # what was there may be NaN, which a fade of 0 would keep
+        _add_rows(part, 0, rows, 0, channels, flat, n * draws, draws, np.float32(1), out, n * channels)
 
 
 def gather_rows(rows: Tensor, cells: Tensor, out: Tensor) -> None:

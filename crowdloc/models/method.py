@@ -34,6 +34,13 @@ class Sample(NamedTuple):
     size: tuple[int, int]  # h, w of the crop in pixels
 
 
+class Held:
+    """A sample inside something that no library looks into."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a method says of one image, in its pixels.
@@ -72,6 +79,10 @@ class Method(nn.Module):
     def loss(self, sample: Sample, step: int) -> dict[str, Tensor]:
         """The terms of the loss, each a scalar; their sum is minimised, each is logged."""
         raise NotImplementedError
+
+    def step_loss(self, held: Held, step: int) -> dict[str, Tensor]:
+        """`loss` of a sample that is handed over unseen: Fabric would round its points to the training's precision."""
+        return self.loss(held.sample, step)
 
     def encode(self, images: Tensor) -> Maps:
         """What is computed once for each frame: normalised images (n, 3, h, w) -> maps, each (n, C, H, W)."""

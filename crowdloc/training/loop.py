@@ -22,7 +22,7 @@ from tqdm import tqdm
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.models import Method, build_model, initialise, load_pretrained
-from crowdloc.models.method import Sample
+from crowdloc.models.method import Held, Sample
 from crowdloc.models.recipes import Recipe
 from crowdloc.models.registry import accepts
 from crowdloc.training.batches import KeptMaps, TrainingBatches
@@ -111,7 +111,7 @@ def train(
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)
     wrapped, optimizer = fabric.setup(model, build_optimizer(recipe, model))
-    wrapped.mark_forward_method("loss")
+    wrapped.mark_forward_method("step_loss")
     first, path = 0, out / CHECKPOINT
     if path.exists():
         state = read_checkpoint(path, fabric.device)
@@ -141,7 +141,7 @@ def train(
         rate = learning_rate(recipe, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        terms = wrapped.loss(_to_device(fabric, sample), step)
+        terms = wrapped.step_loss(Held(_to_device(fabric, sample)), step)
         loss = sum(terms.values(), torch.zeros((), device=fabric.device))
         if recipe.loss_reduction == "sum":
             loss = loss * (sample.size[0] * sample.size[1])

@@ -18,7 +18,7 @@ from crowdloc.core.paths import ROOT
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.inference.windows import predict
 from crowdloc.metrics import localization_scores
-from crowdloc.models import build_model, normalise
+from crowdloc.models import RAZNet, build_model, normalise
 from crowdloc.models.recipes import get_preset
 from crowdloc.training.batches import TrainingBatches
 from crowdloc.training.checkpoints import CHECKPOINT
@@ -26,7 +26,7 @@ from crowdloc.training.log import LOG, read_log
 from crowdloc.training.loop import learning_rate, new_model, train
 from crowdloc.training.weights import load_weights, save_weights
 
-TINY = get_preset("mini").with_options(width=1 / 32, crop=(48, 64), batch_size=2, steps=6)
+TINY = get_preset("mini").with_options(width=1 / 32, crop=(48, 64), batch_size=2, steps=6, precision="32-true")
 
 
 def batches_of(data, **options):
@@ -117,10 +117,12 @@ def test_overfits_one_clip(tmp_path, name):
     assert scores.loc[5, "AP.50"] >= 0.9
 
 
-def test_training_repeats_bit_for_bit(tmp_path):
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_training_repeats_bit_for_bit(tmp_path, precision):
     data = disc_video(tmp_path)
+    recipe = TINY.with_options(precision=precision)
     runs = [
-        train(new_model("gnanet", TINY, 3, data), data, TINY, seed=3, out=tmp_path / str(i), progress=False)
+        train(new_model("gnanet", recipe, 3, data), data, recipe, seed=3, out=tmp_path / str(i), progress=False)
         for i in range(2)
     ]
     for a, b in zip(runs[0].state_dict().values(), runs[1].state_dict().values(), strict=True):
@@ -146,7 +148,7 @@ _KILLED = """
     from crowdloc.models.recipes import get_preset
     training._CHECKPOINT_SECONDS = 0.0
     data = disc_video(Path({folder!r}))
-    preset = get_preset("mini").with_options(width=1 / 32, crop=(48, 64), batch_size=2, steps=40)
+    preset = get_preset("mini").with_options(width=1 / 32, crop=(48, 64), batch_size=2, steps=40, precision="32-true")
     model = training.new_model("gnanet", preset, 0, data)
     training.train(model, data, preset, seed=0, out=Path({out!r}), progress=False)
 """
@@ -183,7 +185,8 @@ _PARALLEL = """
     from crowdloc.training.loop import is_main_process, new_model, train
     from crowdloc.training.weights import save_weights
     data = disc_video(Path({folder!r}) / str(__import__("os").environ.get("LOCAL_RANK", 0)))
-    preset = get_preset("mini").with_options(width=1 / 32, crop=(48, 64), batch_size=2, steps=4, norm="none")
+    preset = get_preset("mini").with_options(width=1 / 32, crop=(48, 64), batch_size=2, steps=4, norm="none",
+                                              precision="32-true")
     model = train(new_model("raznet", preset, 0, data), data, preset, seed=0, out=Path({out!r}), progress=False,
                   accelerator="cpu", devices=2)
     if is_main_process():
@@ -208,6 +211,22 @@ def test_two_processes_train_what_one_trains(tmp_path):
     for name, value in both[0].items():
         # AdamW divides by the root of tiny squares, which magnifies the order of summation.
         torch.testing.assert_close(value.float(), both[1][name].float(), rtol=0.02, atol=2e-3)
+
+
+def test_points_reach_the_loss_unrounded_in_bfloat16(tmp_path):
+    """Fabric turns every float tensor that it sees into the training's precision; a bfloat16 of 300.25 is 300."""
+    seen = []
+
+    class Watching(RAZNet):
+        def loss(self, sample, step):
+            seen.extend(points for frames in sample.points for points in frames)
+            return super().loss(sample, step)
+
+    data = disc_video(tmp_path / "data")
+    recipe = TINY.with_options(steps=1, precision="bf16-mixed")
+    model = Watching(width=1 / 32, norm="batch")
+    train(model, data, recipe, seed=0, out=tmp_path / "run", progress=False, accelerator="cpu", devices=1)
+    assert seen and all(points.dtype == torch.float64 for points in seen)
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
