@@ -37,8 +37,10 @@ def discs(tmp_path, monkeypatch) -> list[tuple[str, str]]:
     monkeypatch.setattr(Experiment, "load", load)
     monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
     monkeypatch.setattr("crowdloc.inference.maps.BUILD", tmp_path / "build")
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    return loaded
+    yield loaded
+    torch.set_num_threads(threads)
 
 
 def first(label: str, rate: float = 1e-3, seed: int = 0, **others) -> Row:

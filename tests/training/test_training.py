@@ -143,7 +143,9 @@ _KILLED = """
     import sys
     from pathlib import Path
     sys.path.insert(0, {tests!r})
+    import torch
     from helpers import disc_video
+    torch.set_num_threads({threads})
     from crowdloc.training import loop as training
     from crowdloc.models.recipes import get_preset
     training._CHECKPOINT_SECONDS = 0.0
@@ -160,7 +162,9 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path):
     whole = train(new_model("gnanet", preset, 0, data), data, preset, seed=0, out=tmp_path / "whole", progress=False)
     out = tmp_path / "killed"
     here = str(Path(__file__).parents[1])
-    code = textwrap.dedent(_KILLED).format(tests=here, folder=str(tmp_path / "data"), out=str(out))
+    code = textwrap.dedent(_KILLED).format(
+        tests=here, folder=str(tmp_path / "data"), out=str(out), threads=torch.get_num_threads()
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (out / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < deadline:
