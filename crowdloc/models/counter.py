@@ -14,7 +14,8 @@ from crowdloc.attention import module_seed
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.models.density import cells, density_map
 from crowdloc.models.method import Maps, Method, Prediction, Sample
-from crowdloc.models.parts.layers import scaled
+from crowdloc.models.parts.frontend import VGG16Frontend
+from crowdloc.models.parts.layers import pad_to_multiple, scaled
 
 _PLAN = (512, 512, 512, 256, 128, 64)
 
@@ -113,3 +114,30 @@ class DensityBackEnd(nn.Module):
 def squared_error(found: Tensor, target: Tensor) -> Tensor:
     """Squared error of maps (…, H, W), mean over cells and clips, in float32."""
     return (found.float() - target.float()).square().mean()
+
+
+class FrontendCounter(DensityCounter):
+    """A density counter behind VGG16's ten convolutions, encoded once for each frame.
+
+    Args:
+        width, feature_width, norm: of the front-end.
+        head_width: share of the channels in what follows, for subclasses; None: as `width`.
+        sigma: see `DensityCounter`.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: float = 1.0,
+        feature_width: float | None = None,
+        head_width: float | None = None,
+        norm: str = "none",
+        sigma: float | None = None,
+    ) -> None:
+        super().__init__(sigma=sigma)
+        self.norm, self.head_width = norm, width if head_width is None else head_width
+        self.backbone = VGG16Frontend(width=width, feature_width=feature_width, norm=norm)
+
+    def encode(self, images: Tensor) -> Maps:
+        """Normalised frames (n, 3, h, w) -> (n, C, ceil(h/8), ceil(w/8))."""
+        return self.backbone(pad_to_multiple(images, self.stride))

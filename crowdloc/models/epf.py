@@ -10,17 +10,16 @@ map's stride; frames are neighbours at the data's own rate (the authors: 5 frame
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from crowdloc.models.counter import DensityBackEnd, DensityCounter, squared_error
+from crowdloc.models.counter import DensityBackEnd, FrontendCounter, squared_error
 from crowdloc.models.method import Maps, Sample
 from crowdloc.models.parts.flows import CHANNELS, cycle_error, incoming, outgoing
-from crowdloc.models.parts.frontend import VGG16Frontend
-from crowdloc.models.parts.layers import pad_to_multiple
 
 _POOLED = (1, 2, 3, 6)
 
@@ -44,38 +43,25 @@ class Context(nn.Module):
         return self.join(torch.cat([total / weights, features], dim=1)).relu()
 
 
-class EPF(DensityCounter):
+class EPF(FrontendCounter):
     """Front-end and context of two frames, concatenated, CSRNet's back-end with batch norm, ten flows (ReLU).
 
     Training looks at the frames before and after the keyframe; the prediction, as the authors', only at the one before:
     the mean of what arrives from there and of what would leave to it.
 
     Args:
-        width, feature_width, head_width, norm: as in `CSRNet`; the back-end has batch norm in any case.
+        width, feature_width, head_width, norm: as in `FrontendCounter`; the back-end has batch norm in any case.
         sigma: see `DensityCounter` (the authors: 3 pixels at 640×360).
     """
 
     offsets = (-1, 0, 1)
 
-    def __init__(
-        self,
-        *,
-        width: float = 1.0,
-        feature_width: float | None = None,
-        head_width: float | None = None,
-        norm: str = "none",
-        sigma: float | None = 3.0,
-    ) -> None:
-        super().__init__(sigma=sigma)
-        self.backbone = VGG16Frontend(width=width, feature_width=feature_width, norm=norm)
-        channels, head = self.backbone.out_channels, width if head_width is None else head_width
+    def __init__(self, *, sigma: float | None = 3.0, **options: Any) -> None:
+        super().__init__(sigma=sigma, **options)
+        channels = self.backbone.out_channels
         self.context = Context(channels)
-        self.back_end = DensityBackEnd(2 * channels, width=head, dilation=2, norm="batch", bias=True)
+        self.back_end = DensityBackEnd(2 * channels, width=self.head_width, dilation=2, norm="batch", bias=True)
         self.output = nn.Conv2d(self.back_end.out_channels, CHANNELS, 1)
-
-    def encode(self, images: Tensor) -> Maps:
-        """Normalised frames (n, 3, h, w) -> (n, C, ceil(h/8), ceil(w/8))."""
-        return self.backbone(pad_to_multiple(images, self.stride))
 
     def flows(self, features: Tensor, pairs: Sequence[tuple[int, int]]) -> list[Tensor]:
         """Features (B, T, C, H, W) -> for each pair of places in the window the flows (B, 10, H, W) between them."""

@@ -10,23 +10,25 @@ divisions work; the published layer is tied to the size of the frames.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from crowdloc.models.counter import DensityBackEnd, DensityCounter, squared_error
+from crowdloc.models.counter import DensityBackEnd, FrontendCounter, squared_error
 from crowdloc.models.method import Maps, Sample
 from crowdloc.models.parts.block_transformer import BlockTransformer
-from crowdloc.models.parts.frontend import IMAGENET_STD, VGG16Frontend
+from crowdloc.models.parts.frontend import IMAGENET_STD
 from crowdloc.models.parts.layers import pad_to_multiple
 
 
-class LSTN(DensityCounter):
+class LSTN(FrontendCounter):
     """VGG16's ten convolutions with two poolings, six more, a density map at stride 4; `BlockTransformer` in training.
 
     At stride 4 it cannot stand on maps of stride 8: it trains whole.
 
     Args:
-        width, feature_width, head_width, norm: as in `CSRNet`.
+        width, feature_width, head_width, norm: as in `FrontendCounter`.
         sigma: see `DensityCounter`.
         blocks, block_size: see `BlockTransformer`.
         tie: λ, weight of the transformed maps in the loss.
@@ -39,24 +41,18 @@ class LSTN(DensityCounter):
     def __init__(
         self,
         *,
-        width: float = 1.0,
-        feature_width: float | None = None,
-        head_width: float | None = None,
-        norm: str = "none",
         sigma: float | None = 4.0,
         blocks: tuple[int, int] = (2, 2),
         block_size: tuple[int, int] = (90, 80),
         tie: float = 0.001,
         similarity: float = 30.0,
+        **options: Any,
     ) -> None:
-        super().__init__(sigma=sigma)
+        super().__init__(sigma=sigma, **options)
         self.tie, self.similarity = tie, similarity
-        self.backbone = VGG16Frontend(width=width, feature_width=feature_width, norm=norm)
         last = max(i for i, layer in enumerate(self.backbone.features) if isinstance(layer, nn.MaxPool2d))
         self.backbone.features[last] = nn.Identity()  # the names of the convolutions stay torchvision's
-        self.back_end = DensityBackEnd(
-            self.backbone.out_channels, width=width if head_width is None else head_width, norm=norm
-        )
+        self.back_end = DensityBackEnd(self.backbone.out_channels, width=self.head_width, norm=self.norm)
         self.output = nn.Conv2d(self.back_end.out_channels, 1, 1)
         self.transformer = BlockTransformer(blocks=blocks, block_size=block_size)
 
