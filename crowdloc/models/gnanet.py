@@ -14,46 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crowdloc.attention import GaussianNeighborAttention, module_seed
+from crowdloc.attention import module_seed
 from crowdloc.models.localizer import Localizer
+from crowdloc.models.parts.fusion import Fusion
 from crowdloc.models.parts.layers import conv_block
+from crowdloc.models.parts.neighbors import build_attention
 from crowdloc.models.raznet import centred
-
-FUSIONS = ("sum", "gated", "concat")
-
-
-class Fusion(nn.Module):
-    """How attention outputs join the keyframe's feature before the head; the paper's is the sum.
-
-    "gated" learns one factor per attention output, starting at 0; "concat" convolves the concatenation (1×1). Both
-    exist to find out what the sum costs (notebook 00), not to be compared in the tables.
-    """
-
-    def __init__(self, channels: int, attentions: int, *, kind: str = "sum") -> None:
-        super().__init__()
-        if kind not in FUSIONS:
-            raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, got {kind!r}")
-        self.kind = kind
-        if kind == "gated":
-            self.gate = nn.Parameter(torch.zeros(attentions))
-        if kind == "concat":
-            self.mix = nn.Conv2d((attentions + 1) * channels, channels, 1)
-
-    def forward(self, feature: Tensor, attended: Sequence[Tensor]) -> Tensor:
-        if self.kind == "concat":
-            return self.mix(torch.cat([feature, *attended], dim=1))
-        if self.kind == "gated":
-            attended = [gate * out for gate, out in zip(self.gate, attended, strict=True)]
-        return sum(attended, feature)
-
-    def extra_repr(self) -> str:
-        return f"kind={self.kind}"
 
 
 class GaussianLocalizer(Localizer):
     """A localizer with Gaussian neighbour attention in it.
 
     Args:
+        attention: "gaussian", or what Table IX puts in its place: "random", "local", "deformable" (`build_attention`).
+        window: side of the neighbourhood of local attention, in cells.
         gamma: standard deviations of the foci, in feature cells (paper: 3, 5, 10).
         num_points: P, neighbours per focus and frame (32).
         num_samples: S at test, how often neighbours are drawn and the outputs averaged (3); training draws once.
@@ -65,6 +39,8 @@ class GaussianLocalizer(Localizer):
     def __init__(
         self,
         *,
+        attention: str = "gaussian",
+        window: int = 7,
         gamma: Sequence[float] = (3.0, 5.0, 10.0),
         num_points: int = 32,
         num_samples: int = 3,
@@ -80,7 +56,10 @@ class GaussianLocalizer(Localizer):
         self.run_seed = run_seed
         self.norm = norm
         self.attention = partial(
-            GaussianNeighborAttention,
+            build_attention,
+            attention,
+            self.channels,
+            window=window,
             gamma=tuple(gamma),
             num_points=num_points,
             num_samples=num_samples,
@@ -98,7 +77,9 @@ class GNANet(GaussianLocalizer):
         num_frames: m, the length of a clip; the keyframe is m // 2.
         keyframe, temporal: switches of Table VIII. Without both the scene context goes to the head; without scene
             modelling too the network is `FrameStack`.
-        fusion: "sum" is the paper's.
+        fusion: how attention joins the feature, see `Fusion`; "sum" is the paper's.
+        stacked: attention is added to the scene feature, which convolution made of all frames, instead of the
+            keyframe's. Ours (notebook 09): does GNA add to what stacking finds?
         options: those of `GaussianLocalizer`.
     """
 
@@ -109,26 +90,32 @@ class GNANet(GaussianLocalizer):
         keyframe: bool = True,
         temporal: bool = True,
         fusion: str = "sum",
+        stacked: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.stacked = stacked
         self.offsets = centred(num_frames)
         self.combine = nn.Sequential(*conv_block(num_frames * self.channels, self.channels, norm=self.norm))
         self.context = nn.Sequential(*conv_block(2 * self.channels, self.channels, norm=self.norm))
         self.scene_gna = self.attention()
         self.keyframe_gna = self.attention() if keyframe else None
-        self.temporal_gna = self.attention() if temporal else None
+        self.temporal_gna = self.attention(num_frames=num_frames) if temporal else None
         self.fusion = Fusion(self.channels, keyframe + temporal, kind=fusion) if keyframe or temporal else None
 
-    def scene_context(self, features: Tensor, step: int | None = None) -> Tensor:
-        """Scene modelling (§IV-B2): (B, T, C, H, W) -> M (B, C, H, W)."""
-        scene = self.combine(features.flatten(1, 2)).float()  # attention is computed in float32 under autocast too
+    def scene(self, features: Tensor) -> Tensor:
+        """Scene feature F: the convolution of all frames' features, (B, T, C, H, W) -> (B, C, H, W)."""
+        return self.combine(features.flatten(1, 2)).float()  # attention is computed in float32 under autocast too
+
+    def scene_context(self, scene: Tensor, step: int | None = None) -> Tensor:
+        """Scene modelling (§IV-B2): F (B, C, H, W) -> M (B, C, H, W)."""
         attended = self.scene_gna(scene, scene, scene, seed=self._seed("scene", step))
         return self.context(torch.cat([attended, scene], dim=1))
 
     def aggregate(self, features: Tensor, step: int | None) -> Tensor:
         """Context cross-attention (§IV-B3): query M; keys and values are the keyframe's or all frames' features."""
-        context, features = self.scene_context(features, step).float(), features.float()
+        scene, features = self.scene(features), features.float()
+        context = self.scene_context(scene, step).float()
         if self.fusion is None:
             return context
         keyframe = features[:, self.keyframe]
@@ -137,7 +124,7 @@ class GNANet(GaussianLocalizer):
             attended.append(self.temporal_gna(context, features, features, seed=self._seed("temporal", step)))
         if self.keyframe_gna is not None:
             attended.append(self.keyframe_gna(context, keyframe, keyframe, seed=self._seed("keyframe", step)))
-        return self.fusion(keyframe, attended)
+        return self.fusion(scene if self.stacked else keyframe, attended)
 
     def _seed(self, module: str, step: int | None) -> int:
         return module_seed(self.run_seed, module, step)

@@ -55,6 +55,8 @@ class Entry:
         return dict(self.variants[variant])
 
 
+_FOCUS = {"gamma": [5.0]}  # the paper's ablations have a single focus
+
 METHODS: dict[str, Entry] = {
     "raznet": Entry(
         "raznet:RAZNet", label="RAZNet", colour="#0173b2", start="raznet", variants={"stage1": {}},
@@ -66,7 +68,28 @@ METHODS: dict[str, Entry] = {
     ),
     "gnanet": Entry(
         "gnanet:GNANet", label="GNANet", colour="#029e73", start="raznet",
-        rows={"II": {"GNANet": ""}, "III": {"GNANet": ""}, "VII": {"GNANet": ""}},
+        rows={
+            **{t: {"GNANet": ""} for t in ("II", "III", "VII")},
+            "VIII": {
+                "SM": "scene", "SM + K-GNA": "keyframe", "SM + T-GNA": "temporal",
+                "SM + K-GNA + T-GNA": "gamma5", "SM + K-GNA + T-GNA + MF": "",
+            },
+            "IX": {"RANet": "random", "LANet": "local", "DFANet": "deformable", "GNANet": "gamma5"},
+            "XI": {"8": "points8", "16": "points16", "32": "gamma5"},
+            "XII": {"3": "gamma3", "5": "gamma5", "10": "gamma10", "15": "gamma15"},
+        },
+        variants={
+            "scene": _FOCUS | {"keyframe": False, "temporal": False},
+            "keyframe": _FOCUS | {"temporal": False},
+            "temporal": _FOCUS | {"keyframe": False},
+            **{f"gamma{gamma}": {"gamma": [float(gamma)]} for gamma in (3, 5, 10, 15)},
+            **{f"points{points}": _FOCUS | {"num_points": points} for points in (8, 16)},
+            **{kind: _FOCUS | {"attention": kind} for kind in ("random", "local", "deformable")},
+            "learned": _FOCUS | {"sampling": "limit", "learn_gamma": True},
+            # Ours: what would make attention win (notebook 09)?
+            **{fusion: _FOCUS | {"fusion": fusion} for fusion in ("gated", "project", "difference")},
+            "stacked": _FOCUS | {"stacked": True},
+        },
     ),
     "s-gnanet": Entry(
         "gnanet:SGNANet", label="S-GNANet", colour="#cc78bc", start="raznet",

@@ -49,7 +49,7 @@ class Chosen:
     """
 
     recipe: Mapping[str, Any]  # fields of `Recipe`, of a training from scratch
-    rates: Mapping[str, float] = field(default_factory=dict)  # learning rate by method; "" is any other
+    rates: Mapping[str, float] = field(default_factory=dict)  # learning rate by "method.variant" or method; "": others
     second: Mapping[str, Any] | None = None  # fields of `Recipe` that differ in the second stage
     second_rates: Mapping[str, float] = field(default_factory=dict)
 
@@ -60,10 +60,20 @@ CHOSEN = {
         second={"frozen": True, "crop": None, "batch_size": 2, "steps": 400},
         second_rates={"": 1e-3, "frame-stack": 4e-3},
     ),
-    # Still the short training in one stage, at an eighth of the width, that the preset had before.
     "mall-mini": Chosen(
-        {"width": 0.125, "network": {}, "crop": (192, 256), "batch_size": 4, "steps": 400,
-         "precision": "32-true", "channels_last": False}, {"": 2e-3},
+        {"crop": (256, 256), "steps": 800}, {"": 4e-3},
+        second={"frozen": True, "crop": None, "batch_size": 2, "steps": 300},
+        second_rates={"": 1e-3, "frame-stack": 4e-3},
+    ),
+    "shanghaitech_a-mini": Chosen(
+        {"crop": (256, 256), "steps": 2400}, {"": 2e-3},
+        second={"frozen": True, "crop": None, "batch_size": 1, "steps": 300},
+        second_rates={"": 1e-3},
+    ),
+    "shanghaitech_b-mini": Chosen(
+        {"crop": (256, 256), "steps": 2400}, {"": 2e-3},
+        second={"frozen": True, "crop": None, "batch_size": 1, "steps": 300},
+        second_rates={"": 1e-3},
     ),
 }  # fmt: skip
 
@@ -158,7 +168,7 @@ class Experiment:
         fields, rates = {**chosen.recipe}, chosen.rates
         if self.start is not None and chosen.second is not None:
             fields, rates = fields | {**chosen.second}, chosen.second_rates
-        rate = rates.get(self.method, rates.get("", preset.learning_rate))
+        rate = next((rates[key] for key in (self.name, self.method, "") if key in rates), preset.learning_rate)
         return preset.with_options(**{**fields, "learning_rate": rate})
 
     def load(self, split: str, root: str | Path | None = None) -> ClipDataset:

@@ -37,7 +37,7 @@ def attention_inputs(id: str, *, images: int = 8, source: str = "stored") -> tup
     chosen = range(0, len(validation), max(1, len(validation) // images))[:images]
     with torch.inference_mode():
         clips = torch.stack([_features(model, validation, index) for index in chosen])
-        context = torch.cat([model.scene_context(clip[None]) for clip in clips])
+        context = torch.cat([model.scene_context(model.scene(clip[None])) for clip in clips])
     return model, {"context": context, "keyframe": clips[:, model.keyframe], "clips": clips}
 
 
