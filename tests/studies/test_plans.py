@@ -9,7 +9,7 @@ import pytest
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.models import build_model
 from crowdloc.results.experiments import CHOSEN, STAGE1, Chosen, Experiment
-from crowdloc.studies.plans import FIRST_RATES, SECOND_RATES, STUDIES, plan_of
+from crowdloc.studies.plans import ATTENTIONS, SECOND_RATES, STUDIES, plan_of
 from crowdloc.studies.rows import Best, Row
 
 PLANS = [(name, data) for name, study in STUDIES.items() for data in study.data or (None,)]
@@ -29,28 +29,29 @@ def test_every_row_can_be_made(name, data):
         recipe = row.full_recipe
         assert recipe.frozen == (row.start is not None)
         assert row.describe()["recipe"]["learning_rate"] == recipe.learning_rate
-        build_model(row.method, width=1 / 512, **row.options)
+        build_model(row.method, width=1 / 64, **row.options)  # 8 channels: a multiple of the heads of deformable attention
         assert all(images.split in ("val", "dev") for images in row.images)
         assert all(images.split == "val" or images.data.startswith("synthcrowd") for images in row.images)
 
 
 @pytest.mark.parametrize(
-    ("data", "methods"),
+    ("data", "methods", "variants", "first_rates", "seeds"),
     [
-        ("synthcrowd-sense", ["raznet", "frame-stack", "gnanet"]),
-        ("mall", ["raznet", "frame-stack", "gnanet", "s-gnanet"]),
-        ("shanghaitech_b", ["raznet", "s-gnanet"]),
+        ("synthcrowd-sense", ["raznet", "frame-stack", "gnanet"], ATTENTIONS, (1e-3, 4e-3), (100, 101)),
+        ("mall", ["raznet", "frame-stack", "gnanet", "s-gnanet"], ATTENTIONS, (1e-3, 4e-3), (100,)),
+        ("shanghaitech_b", ["raznet", "s-gnanet"], (), (1e-3, 2e-3), (100,)),
     ],
 )
-def test_rates_are_searched_alike(data, methods):
+def test_rates_are_searched_alike(data, methods, variants, first_rates, seeds):
     full_name, rows = plan_of("rates", data)
     assert full_name == f"rates_{data}"
     first, second = [r for r in rows if r.start is None], [r for r in rows if r.start is not None]
     assert [(r.method, r.recipe["learning_rate"], r.seed) for r in first] == [
-        ("raznet", rate, seed) for rate in FIRST_RATES for seed in (100, 101)
+        ("raznet", rate, seed) for seed in seeds for rate in first_rates
     ]
-    assert [(r.method, r.recipe["learning_rate"], r.seed) for r in second] == [
-        (method, rate, seed) for method in methods for rate in SECOND_RATES for seed in (100, 101)
+    searched = [(name, seeds[0]) for name in (*methods, *variants)] + [(n, s) for s in seeds[1:] for n in methods]
+    assert [(r.label.split("-0.")[0], r.recipe["learning_rate"], r.seed) for r in second] == [
+        (name, rate, seed) for name, seed in searched for rate in SECOND_RATES
     ]
     seeds = {row.label: row.seed for row in first}
     for row in second:
