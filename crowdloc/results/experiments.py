@@ -62,17 +62,17 @@ CHOSEN = {
     ),
     "mall-mini": Chosen(
         {"crop": (256, 256), "steps": 800}, {"": 4e-3},
-        second={"frozen": True, "crop": None, "batch_size": 2, "steps": 300},
+        second={"frozen": True, "crop": None, "batch_size": 1, "steps": 400},
         second_rates={"": 1e-3, "frame-stack": 4e-3},
     ),
     "shanghaitech_a-mini": Chosen(
         {"crop": (256, 256), "steps": 2400}, {"": 2e-3},
-        second={"frozen": True, "crop": None, "batch_size": 1, "steps": 300},
+        second={"frozen": True, "crop": None, "batch_size": 1, "steps": 400},
         second_rates={"": 1e-3},
     ),
     "shanghaitech_b-mini": Chosen(
         {"crop": (256, 256), "steps": 2400}, {"": 2e-3},
-        second={"frozen": True, "crop": None, "batch_size": 1, "steps": 300},
+        second={"frozen": True, "crop": None, "batch_size": 1, "steps": 400},
         second_rates={"": 1e-3},
     ),
 }  # fmt: skip

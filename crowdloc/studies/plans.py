@@ -15,31 +15,31 @@ SINGLE = ("synthcrowd-shb", "shanghaitech_a", "shanghaitech_b")
 REAL = ("mall", "shanghaitech_a", "shanghaitech_b")
 SEEDS = (100, 101, 102)  # none of those that tables use
 SECOND_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
-ATTENTIONS = tuple(f"gnanet.{variant}" for variant in ("gamma5", "scene", "random", "local", "deformable"))
+ATTENTIONS = tuple(f"gnanet.{variant}" for variant in ("scene", "random", "local", "deformable"))
 
 
 def rates(data: str) -> Iterator[Row]:
-    """Learning rates of the second stage, searched alike for every method: four values, full length.
+    """Learning rates of the second stage, searched alike for every method of a data set, at full length.
 
     First RAZNet from scratch; then every method behind the backbone of its seed that was trained at the better rate.
-    Two seeds on SynthCrowd, one on real images (three times as many pixels) and for the variants of the ablations;
-    variants that are not here take the rate of `gnanet.gamma5`, from which they differ in a number.
+    On SynthCrowd four values and two seeds, one seed for variants whose kind of attention differs (those that differ
+    from GNANet in a number take its rate). On real images, where a step costs twice to five times as much, two values
+    and one seed; variants take the rate of SynthCrowd there.
     """
-    seeds = SEEDS[:1] if data in REAL else SEEDS[:2]
+    real = data in REAL
+    seeds, second = (SEEDS[:1], (1e-3, 4e-3)) if real else (SEEDS[:2], SECOND_RATES)
     first = (1e-3, 2e-3) if data in SINGLE else (1e-3, 4e-3)  # in probes 4e-3 was too fast for ShanghaiTech
     groups = tuple(tuple(f"stage1-{rate:g}-seed{seed}" for seed in seeds) for rate in first)
     for place, seed in enumerate(seeds):
         for rate, labels in zip(first, groups, strict=True):
             yield Row(labels[place], data, "raznet", seed, recipe={"learning_rate": rate})
-    video = ("raznet", "frame-stack", "gnanet", *(("s-gnanet",) if data == "mall" else ()))
+    names = ("raznet", "frame-stack", "gnanet") if data in VIDEO else ("raznet", "s-gnanet")
     for place, seed in enumerate(seeds):
-        names = video if data in VIDEO else ("raznet", "s-gnanet")
-        if data in VIDEO and place == 0:
-            names = (*names, *ATTENTIONS)
-        for name in names:
+        extra = ("s-gnanet",) if data == "mall" else ATTENTIONS if data in VIDEO and place == 0 else ()
+        for name in (*names, *extra):
             method, _, variant = name.partition(".")
             options = get_entry(method).options(variant)
-            for rate in SECOND_RATES:
+            for rate in second:
                 label, recipe = f"{name}-{rate:g}-seed{seed}", {"learning_rate": rate}
                 yield behind(Best(groups, place), label, data, method, seed, options=options, recipe=recipe)
 
