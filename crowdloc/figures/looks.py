@@ -31,15 +31,13 @@ def style() -> None:
 def looks(names: Iterable[str]) -> dict[str, Look]:
     """Looks by name ("gnanet" or "gnanet.gamma5"), in the given order.
 
-    Variants of one method are shades of its colour, the first has the colour itself.
+    A variant has the colour of its entry; the others of one method are shades of its colour, the first has that itself.
     """
-    names = list(names)
-    methods = [name.partition(".")[0] for name in names]
-    shades = {m: iter(_shades(colour(m), methods.count(m))) for m in dict.fromkeys(methods)}
-    found = {}
-    for name, method in zip(names, methods, strict=True):
-        found[name] = Look(label(method, name.partition(".")[2]), next(shades[method]))
-    return found
+    parts = {name: (name.partition(".")[0], name.partition(".")[2]) for name in names}
+    own = {name: get_entry(method).colours.get(variant) for name, (method, variant) in parts.items()}
+    shaded = [method for name, (method, _) in parts.items() if own[name] is None]
+    shades = {method: iter(_shades(colour(method), shaded.count(method))) for method in dict.fromkeys(shaded)}
+    return {name: Look(label(*parts[name]), own[name] or next(shades[parts[name][0]])) for name in parts}
 
 
 def colour(method: str) -> str:

@@ -24,6 +24,7 @@ class Entry:
         label: name in tables and pictures.
         rows: table -> row of the paper -> variant of this method that stands for it ("" is the method as it is).
         variants: short name -> options of the constructor.
+        titles, colours: of variants; by default the label with the variant in brackets, and shades of the colour.
         start: the method whose trained backbone (and head) this one begins with where a preset trains in two stages;
             None: it always trains from scratch.
         colour: in all pictures; by default the next one of the palette.
@@ -34,6 +35,8 @@ class Entry:
     label: str
     rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    titles: Mapping[str, str] = field(default_factory=dict)
+    colours: Mapping[str, str] = field(default_factory=dict)
     colour: str | None = None
     start: str | None = None
     note: str = ""
@@ -90,6 +93,14 @@ METHODS: dict[str, Entry] = {
             **{fusion: _FOCUS | {"fusion": fusion} for fusion in ("gated", "project", "difference")},
             "stacked": _FOCUS | {"stacked": True},
         },
+        titles={
+            "scene": "SM", "keyframe": "SM + K-GNA", "temporal": "SM + T-GNA", "random": "RANet", "local": "LANet",
+            "deformable": "DFANet", "learned": "γ learned", "gated": "learned factor", "project": "1×1 projection",
+            "difference": "centre minus surround", "stacked": "stacked frames + GNA",
+            **{f"gamma{gamma}": f"γ = {gamma}" for gamma in (3, 5, 10, 15)},
+            **{f"points{points}": f"{points} points" for points in (8, 16)},
+        },
+        colours={"random": "#ca9161", "local": "#56b4e9", "deformable": "#cc78bc", "scene": "#949494"},
     ),
     "s-gnanet": Entry(
         "gnanet:SGNANet", label="S-GNANet", colour="#cc78bc", start="raznet",
@@ -177,4 +188,5 @@ def _options(made: type) -> set[str] | None:
 
 def label(name: str, variant: str = "") -> str:
     """How a method and its variant are called in tables and pictures."""
-    return get_entry(name).label + (f" ({variant})" if variant else "")
+    entry = get_entry(name)
+    return entry.titles.get(variant, f"{entry.label} ({variant})" if variant else entry.label)

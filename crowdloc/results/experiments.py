@@ -87,10 +87,22 @@ class Listed:
     seeds: int
 
 
-# What every table consists of; "Mall" is notebook 20.
+_COMPONENTS = ("frame-stack", *(f"gnanet.{variant}" for variant in ("scene", "keyframe", "temporal", "gamma5")), "gnanet")
+_ATTENTIONS = tuple(f"gnanet.{variant}" for variant in ("random", "local", "deformable", "gamma5"))
+_FUSIONS = tuple(f"gnanet.{variant}" for variant in ("gamma5", "gated", "project", "difference", "stacked"))
+
+# What every table consists of. "Mall" is notebook 20, "Fusion" the page of notebook 09 on what would make GNA win.
 TABLES: dict[str, tuple[Listed, ...]] = {
     "II": (Listed("synthcrowd-sense", ("raznet", "frame-stack", "gnanet"), seeds=5),),
-    "Mall": (Listed("mall", ("raznet", "gnanet"), seeds=1),),
+    "Mall": (Listed("mall", ("raznet", "frame-stack", "s-gnanet", "gnanet"), seeds=3),),
+    "VIII": (
+        Listed("synthcrowd-sense", _COMPONENTS, seeds=5),
+        Listed("mall", ("frame-stack", "gnanet.scene", "gnanet.gamma5", "gnanet"), seeds=3),
+    ),
+    "IX": (Listed("synthcrowd-sense", _ATTENTIONS, seeds=5), Listed("mall", _ATTENTIONS, seeds=3)),
+    "XI": (Listed("synthcrowd-sense", ("gnanet.points8", "gnanet.points16", "gnanet.gamma5"), seeds=3),),
+    "XII": (Listed("synthcrowd-sense", tuple(f"gnanet.gamma{gamma}" for gamma in (3, 5, 10, 15)), seeds=3),),
+    "Fusion": (Listed("synthcrowd-sense", ("raznet", "frame-stack", *_FUSIONS), seeds=3),),
 }
 
 

@@ -191,7 +191,9 @@ def _rows(table: Table, printed: Mapping[Place, float]) -> Iterator[tuple[str, s
     shown = {stands_for.get(row) for row in named}
     for name in table:
         if name not in shown:
-            yield (name if shown_name(name) in named else shown_name(name)), name
+            alike = paper_rows(table.number, name)  # data that the paper's table does not have
+            title = alike[0] if alike and not named else shown_name(name)
+            yield (name if title in named else title), name
 
 
 def paper_rows(number: str, name: str) -> list[str]:
