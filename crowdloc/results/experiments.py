@@ -87,9 +87,13 @@ class Listed:
     seeds: int
 
 
-_COMPONENTS = ("frame-stack", *(f"gnanet.{variant}" for variant in ("scene", "keyframe", "temporal", "gamma5")), "gnanet")
-_ATTENTIONS = tuple(f"gnanet.{variant}" for variant in ("random", "local", "deformable", "gamma5"))
-_FUSIONS = tuple(f"gnanet.{variant}" for variant in ("gamma5", "gated", "project", "difference", "stacked"))
+def _variants(*names: str) -> tuple[str, ...]:
+    return tuple(f"gnanet.{name}" for name in names)
+
+
+_COMPONENTS = ("frame-stack", *_variants("scene", "keyframe", "temporal", "gamma5"), "gnanet")
+_ATTENTIONS = _variants("random", "local", "deformable", "gamma5")
+_FUSIONS = _variants("gamma5", "gated", "project", "difference", "stacked")
 
 # What every table consists of. "Mall" is notebook 20, "Fusion" the page of notebook 09 on what would make GNA win.
 TABLES: dict[str, tuple[Listed, ...]] = {
@@ -97,11 +101,11 @@ TABLES: dict[str, tuple[Listed, ...]] = {
     "Mall": (Listed("mall", ("raznet", "frame-stack", "s-gnanet", "gnanet"), seeds=3),),
     "VIII": (
         Listed("synthcrowd-sense", _COMPONENTS, seeds=5),
-        Listed("mall", ("frame-stack", "gnanet.scene", "gnanet.gamma5", "gnanet"), seeds=3),
+        Listed("mall", ("frame-stack", *_variants("scene", "gamma5"), "gnanet"), seeds=3),
     ),
     "IX": (Listed("synthcrowd-sense", _ATTENTIONS, seeds=5), Listed("mall", _ATTENTIONS, seeds=3)),
-    "XI": (Listed("synthcrowd-sense", ("gnanet.points8", "gnanet.points16", "gnanet.gamma5"), seeds=3),),
-    "XII": (Listed("synthcrowd-sense", tuple(f"gnanet.gamma{gamma}" for gamma in (3, 5, 10, 15)), seeds=3),),
+    "XI": (Listed("synthcrowd-sense", _variants("points8", "points16", "gamma5"), seeds=3),),
+    "XII": (Listed("synthcrowd-sense", _variants("gamma3", "gamma5", "gamma10", "gamma15"), seeds=3),),
     "Fusion": (Listed("synthcrowd-sense", ("raznet", "frame-stack", *_FUSIONS), seeds=3),),
 }
 

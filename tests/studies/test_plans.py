@@ -29,9 +29,7 @@ def test_every_row_can_be_made(name, data):
         recipe = row.full_recipe
         assert recipe.frozen == (row.start is not None)
         assert row.describe()["recipe"]["learning_rate"] == recipe.learning_rate
-        build_model(
-            row.method, width=1 / 64, **row.options
-        )  # 8 channels: deformable attention has 8 heads
+        build_model(row.method, width=1 / 64, **row.options)  # 8 channels: deformable attention has 8 heads
         assert all(images.split in ("val", "dev") for images in row.images)
         assert all(images.split == "val" or images.data.startswith("synthcrowd") for images in row.images)
 

@@ -1,13 +1,11 @@
-"""Variance and bias of draws, by hand where that is possible; the stored study of draws in the network."""
+"""Variance and bias of draws, by hand where that is possible."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from crowdloc.core.errors import CrowdlocError
 from crowdloc.studies import randomness
 from crowdloc.studies.neighborhoods import white_map
 
@@ -41,20 +39,6 @@ def test_gains_and_slope_by_hand():
     assert randomness.slope(table, "independent", "bias²") == pytest.approx(-2)
     text = randomness.as_text({"by hand": table})
     assert text.startswith("by hand") and "independent draws P^-1.00, low-discrepancy draws P^-2.00" in text
-
-
-def test_the_stored_study_of_draws(tmp_path, monkeypatch):
-    monkeypatch.setattr("crowdloc.studies.stored.RESULTS", tmp_path)
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "draws.csv").write_text(
-        "sampling,S,draws,mAP σ5,mAP σ20,mAP σ40,MAE\n"
-        "qmc,1,0,0.1,0.2,0.3,4\nqmc,1,1,0.1,0.4,0.3,6\nlimit,1,0,0.1,0.5,0.3,4\n"
-    )
-    table = randomness.table("draws")
-    assert table.loc[("qmc", 1), ["mAP σ20", "MAE", "± MAE"]].tolist() == pytest.approx([0.3, 5, 2**0.5])
-    assert np.isnan(table.loc[("limit", 1), "± MAE"])
-    with pytest.raises(CrowdlocError, match="not found: restore it"):
-        randomness.table("none")
 
 
 def test_gain_by_map_is_the_ratio_of_variances():
