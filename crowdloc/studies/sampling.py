@@ -91,15 +91,10 @@ def speed(id: str = NETWORK, *, frames: int = 12, repeats: int = 5) -> pd.DataFr
                         call()
                         if turn:
                             times.setdefault((sampling, number, name), []).append(time.perf_counter() - start)
+    found = {place: median(values) for place, values in times.items()}
     return pd.DataFrame(
-        {
-            "sampling": s,
-            "S": n,
-            "what": what,
-            "seconds": round(median(t), 5),
-            "frames per second": round(1 / median(t), 3),
-        }
-        for (s, n, what), t in times.items()
+        {"sampling": sampling, "S": number, "what": what, "seconds": round(t, 5), "frames per second": round(1 / t, 3)}
+        for (sampling, number, what), t in found.items()
     )
 
 
