@@ -47,7 +47,8 @@ def suspicious() -> pd.DataFrame:
     """Every impossible or odd cell: table, row, sigma, cells, printed, kind, reason, likely value.
 
     Kinds: "impossible" (breaks a bound of its own row), "impossible across σ" (breaks one with another σ, if both
-    rows score the same detections), "anomalous" (allowed, but off the pattern of its siblings or another source).
+    rows score the same detections), "impossible together" (breaks the joint programme of `crowdloc.paper.feasibility`
+    only), "anomalous" (allowed, but off the pattern of its siblings or another source).
     """
     return read("suspicious.csv")
 

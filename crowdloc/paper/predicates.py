@@ -110,30 +110,32 @@ def check_claims(numbers: Mapping[Cell, float] | None = None) -> pd.DataFrame:
     rows = []
     for row in table.to_dict("records"):
         parts = _expand(row)
-        judged = [_judged(part, numbers) for part in parts]
-        strong = [_judged(part.emphasized(), numbers) for part in parts] if row["emphatic"] else []
+        found = [judged(part, numbers) for part in parts]
+        strong = [judged(part.emphasized(), numbers) for part in parts] if row["emphatic"] else []
         open_ = [
             f"{part.label} ({part.value(numbers):+.3g}{', undecidable' if answer == 'undecidable' else ''})"
-            for part, answer in zip(parts, judged, strict=True)
+            for part, answer in zip(parts, found, strict=True)
             if answer != "held"
         ]
-        counts = [judged.count(answer) for answer in ("held", "undecidable")]
-        rows.append((len(parts), *counts, _verdict(judged), _verdict(strong) if strong else "", "; ".join(open_)))
+        counts = [found.count(answer) for answer in ("held", "undecidable")]
+        rows.append((len(parts), *counts, combined(found), combined(strong) if strong else "", "; ".join(open_)))
     columns = ["parts", "held", "undecidable", "holds_in_print", "holds_emphatically", "exceptions"]
     return table.join(pd.DataFrame(rows, columns=columns))
 
 
-def _judged(part: Contrast, numbers: Mapping[Cell, float]) -> str:
+def judged(part: Contrast, numbers: Mapping[Cell, float]) -> str:
+    """Whether printed numbers decide a comparison, and how: see `Contrast.judged`."""
     rounding = math.fsum(abs(weight) * roundings()[cell] for weight, cell in part.terms)
     return part.judged(part.value(numbers), rounding)
 
 
-def _verdict(judged: list[str]) -> str:
-    if not judged:
+def combined(words: list[str]) -> str:
+    """The answer to a claim from those to all of its comparisons, as in `check_claims`."""
+    if not words:
         return "not printed"
-    if "failed" in judged:
-        return "partly" if "held" in judged else "no"
-    return "undecidable" if "undecidable" in judged else "yes"
+    if "failed" in words:
+        return "partly" if "held" in words else "no"
+    return "undecidable" if "undecidable" in words else "yes"
 
 
 def _expand(claim: dict[str, str]) -> list[Contrast]:
