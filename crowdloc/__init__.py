@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def locate(source: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
-    """Heads in an image, folder or video: frame, x, y, score; options in `crowdloc.results.locating`."""
+def locate(source: str | os.PathLike[str] | int, **options: Any) -> pd.DataFrame:
+    """Heads in an image, folder or video: frame, x, y, score; options in `crowdloc.results.locating.stream`."""
     from crowdloc.results.locating import locate
 
     return locate(source, **options)

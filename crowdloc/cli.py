@@ -6,9 +6,8 @@ import argparse
 import errno
 import io
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
-from importlib import import_module
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -154,17 +153,58 @@ def _promote(o: argparse.Namespace) -> None:
     print(store.promote(o.name))
 
 
-def _locate(o: argparse.Namespace) -> None:
-    from crowdloc.core.files import atomic_write
+def _locate(o: argparse.Namespace) -> int:
+    from crowdloc.inference.windows import Stages
+    from crowdloc.results import locating
+    from crowdloc.results.networks import open_network
 
-    points = import_module("crowdloc").locate(
-        o.image_folder_or_video, weights=o.weights, experiment=o.experiment, threshold=o.threshold
-    )
-    if not o.out:
-        points.to_csv(sys.stdout, index=False)
-        return
-    with atomic_write(o.out) as temporary:
-        points.to_csv(temporary, index=False)
+    network = open_network(o.weights, experiment=o.experiment, method=o.method)
+    least = network.threshold if o.threshold is None else o.threshold
+    print(f"{network.describe()}; counted are scores from {least}", file=sys.stderr)
+    options = {name: getattr(o, name) for name in ("threshold", "every", "fps", "photos")} | {"weights": network}
+    stages = Stages()
+    with _warnings_in_one_line():
+        if o.out is None:
+            return _print_points(locating.stream(o.source, **options), o)
+        more = {name: getattr(o, name) for name in ("annotate", "parquet", "overwrite")}
+        found = locating.record(o.source, o.out, **options, **more, limit=o.frames, stages=stages)
+    if o.plot:
+        from crowdloc.figures.footage import write_count_over_time
+
+        print(write_count_over_time(found.folder))
+    if o.profile:
+        print(stages, file=sys.stderr)
+    state = "complete" if found.complete else "the same command goes on"
+    print(f"{found.folder}: {found.frames} frames, {found.heads} heads; {state}")
+    return 130 if found.stopped else 0
+
+
+def _print_points(found: Any, o: argparse.Namespace) -> int:
+    """CSV on the standard output, every frame as soon as it is known."""
+    from itertools import islice
+
+    from crowdloc.results.recording import POINT_COLUMNS, point_rows
+
+    for name in ("annotate", "parquet", "overwrite", "plot", "profile"):
+        if getattr(o, name):
+            raise CrowdlocError(f"--{name} needs a folder for what it makes: give --out FOLDER")
+    print(",".join(POINT_COLUMNS))
+    for frame in islice(found, o.frames):
+        print(point_rows(frame), end="", flush=True)
+    return 0
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """What the user should know, in one line without the place in our code."""
+    import warnings
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"crowdloc: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def _generate(o: argparse.Namespace) -> None:
@@ -202,6 +242,11 @@ def _parser() -> _Parser:
     def data_root(command: argparse.ArgumentParser) -> None:
         command.add_argument("--data-root", metavar="FOLDER", help="real data sets (default: CROWDLOC_DATA)")
 
+    def weights_options(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--weights", metavar="FILE", help="safetensors file (default: the stored GNANet)")
+        command.add_argument("--experiment", metavar="ID", help="whose weights to take, or what FILE belongs to")
+        command.add_argument("--method", metavar="NAME", help="the stored weights of another method")
+
     add("list", _list, "experiments and what there is of each: stored, weights, made here")
 
     run = add("run", _run, "execute one notebook, or all with what they need, into build/notebooks")
@@ -230,12 +275,21 @@ def _parser() -> _Parser:
         command.add_argument("id", metavar="ID", help="see crowdloc list")
         data_root(command)
 
-    locate = add("locate", _locate, "heads in an image, a folder of images or a video, as CSV")
-    locate.add_argument("image_folder_or_video", metavar="SOURCE")
-    locate.add_argument("--weights", metavar="FILE", help="safetensors file (default: the stored GNANet)")
-    locate.add_argument("--experiment", metavar="ID", help="whose stored weights to take, or what FILE belongs to")
+    locate = add("locate", _locate, "heads in an image, a folder of images, a video or what a camera sees")
+    locate.add_argument("source", metavar="SOURCE", help="path, or the number of a camera")
+    weights_options(locate)
     locate.add_argument("--threshold", type=float, metavar="SCORE", help="default: the one chosen with the weights")
-    locate.add_argument("--out", type=Path, metavar="CSV", help="default: standard output")
+    locate.add_argument("--out", type=Path, metavar="FOLDER", help="points.csv, counts.csv, run.json; the same "
+                        "command goes on where it was stopped (default: points to standard output)")  # fmt: skip
+    locate.add_argument("--annotate", action="store_true", help="also a film, or images, with the heads drawn in")
+    locate.add_argument("--plot", action="store_true", help="also counts.png, count over time")
+    locate.add_argument("--parquet", action="store_true", help="also points.parquet")
+    locate.add_argument("--overwrite", action="store_true", help="throw away what an earlier run left in FOLDER")
+    locate.add_argument("--photos", action="store_true", help="the images of a folder are no video")
+    locate.add_argument("--fps", type=float, metavar="N", help="frames per second of a folder of frames")
+    locate.add_argument("--every", type=_positive, default=1, metavar="N", help="only every N-th frame")
+    locate.add_argument("--frames", type=_positive, metavar="N", help="stop after N frames")
+    locate.add_argument("--profile", action="store_true", help="say where the time went")
 
     data = commands.add_parser("data", help="generate SynthCrowd; describe or verify a data set")
     kinds = data.add_subparsers(metavar="ACTION", required=True)

@@ -62,6 +62,10 @@ class Frame:
             if array is not None and len(array) != len(points):
                 raise CrowdlocError(f"{owner}: {len(array)} {what} for {len(points)} points: correct its annotation")
 
+    def image(self) -> np.ndarray:
+        """Decode the image: (h, w, 3) uint8 RGB, in whose pixels the points are."""
+        return read_image(self.path)
+
 
 @dataclass(frozen=True, eq=False)
 class Clip:
@@ -198,7 +202,7 @@ class ClipDataset(Sequence[Clip]):
 
     def image(self, index: int) -> np.ndarray:
         """Decode frame `index` (of `frames`, or of `neighbours`): (h, w, 3) uint8 RGB."""
-        return read_image(self.frame(index).path)
+        return self.frame(index).image()
 
     def subset(self, indices: Iterable[int]) -> ClipDataset:
         """The clips at `indices`, in that order; their neighbours stay those of the whole video."""

@@ -7,10 +7,11 @@ an encoded frame is forgotten as soon as no later window can ask for it.
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, groupby
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from crowdloc.inference.maps import Kept
 from crowdloc.models import Maps, Method, Prediction, normalise
 
 Image = NDArray[np.uint8]  # (h, w, 3) RGB
+F = TypeVar("F")  # a frame and whatever belongs to it
 
 
 class Encoded(NamedTuple):
@@ -42,37 +44,83 @@ class Window(NamedTuple):
     encode: Callable[[int], Encoded]
 
 
-def decode_windows(method: Method, windows: Iterable[Window]) -> Iterator[Prediction]:
-    """Prediction of every window's keyframe. Windows of one scene must come one after the other, in time.
+class Stages:
+    """Where time goes: seconds and number of frames of each stage, e.g. "encode" and "decode"."""
 
-    Raises:
-        CrowdlocError: frames of one window differ in size, or the network yields values that are not finite.
-    """
-    scene: object = object()
-    encoded: dict[int, Encoded] = {}
-    reach = min(method.offsets)
-    method.eval()
-    for window in windows:
-        if window.scene != scene:
-            scene, encoded = window.scene, {}
-        for time in [t for t in encoded if t < window.keyframe + reach and t not in window.times]:
-            del encoded[time]
-        for time in window.times:
-            if time not in encoded:
-                encoded[time] = window.encode(time)
-        frames = [encoded[time] for time in window.times]
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.frames: dict[str, int] = {}
+
+    def add(self, stage: str, since: float) -> None:
+        """A frame has been in a stage since `time.perf_counter()` was `since`."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - since
+        self.frames[stage] = self.frames.get(stage, 0) + 1
+
+    def timed(self, stage: str, items: Iterable[F]) -> Iterator[F]:
+        """`items`, the waiting for each of them counted as a stage."""
+        iterator = iter(items)
+        while True:
+            since = time.perf_counter()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            self.add(stage, since)
+            yield item
+
+    def __str__(self) -> str:
+        rows = [(name, n, self.seconds[name]) for name, n in self.frames.items()]
+        lines = [f"{name:<8} {n:>7} frames {1000 * seconds / n:>8.1f} ms each" for name, n, seconds in rows]
+        return "\n".join(lines)
+
+
+class Decoder:
+    """Prediction of a window's keyframe. Windows of one scene must come one after the other, in time."""
+
+    def __init__(self, method: Method, stages: Stages | None = None) -> None:
+        self._method, self._stages = method.eval(), stages or Stages()
+        self._reach = min(method.offsets)
+        self._scene: object = object()
+        self._encoded: dict[int, Encoded] = {}
+
+    def __call__(self, window: Window) -> Prediction:
+        """The prediction.
+
+        Raises:
+            CrowdlocError: frames of one window differ in size, or the network yields values that are not finite.
+        """
+        if window.scene != self._scene:
+            self._scene, self._encoded = window.scene, {}
+        for at in [t for t in self._encoded if t < window.keyframe + self._reach and t not in window.times]:
+            del self._encoded[at]
+        for at in window.times:
+            if at not in self._encoded:
+                since = time.perf_counter()
+                self._encoded[at] = window.encode(at)
+                self._stages.add("encode", since)
+        frames = [self._encoded[at] for at in window.times]
         sizes = {frame.size for frame in frames}
         if len(sizes) > 1:
-            raise CrowdlocError(f"frames of {scene} around number {window.keyframe} differ in size: {sorted(sizes)}")
+            message = f"frames of {window.scene} around number {window.keyframe} differ in size: {sorted(sizes)}"
+            raise CrowdlocError(message)
+        since = time.perf_counter()
         with torch.inference_mode():
             try:
-                yield method.decode([frame.maps for frame in frames], sizes.pop())
+                return self._method.decode([frame.maps for frame in frames], sizes.pop())
             except ValueError as error:
                 if "NaN" not in str(error):
                     raise
+                name = type(self._method).__name__
                 raise CrowdlocError(
-                    f"{type(method).__name__} yields values that are not finite: its weights are damaged or diverged"
+                    f"{name} yields values that are not finite: its weights are damaged or diverged"
                 ) from error
+            finally:
+                self._stages.add("decode", since)
+
+
+def decode_windows(method: Method, windows: Iterable[Window]) -> Iterator[Prediction]:
+    """Prediction of every window's keyframe, as `Decoder` makes them."""
+    return map(Decoder(method), windows)
 
 
 def encode(method: Method, image: Image) -> Encoded:
@@ -104,10 +152,10 @@ def _window(method: Method, dataset: ClipDataset, index: int, maps: Kept | None)
     scene, now = dataset.position(index)
     places = {dataset.position(i)[1]: i for i in neighbours}
 
-    def encode_at(time: int) -> Encoded:
+    def encode_at(at: int) -> Encoded:
         if maps is None:
-            return encode(method, dataset.image(places[time]))
-        key = dataset.key(places[time])
+            return encode(method, dataset.image(places[at]))
+        key = dataset.key(places[at])
         return Encoded(tuple(stage.float() for stage in maps.read(key, False)), maps.size(key))
 
     return Window(scene, now, tuple(dataset.position(i)[1] for i in neighbours), encode_at)
@@ -118,27 +166,54 @@ def predict_stream(method: Method, images: Iterable[Image]) -> Iterator[Predicti
 
     Where the size changes a new sequence begins.
     """
-    runs = groupby(images, key=lambda image: image.shape)
-    windows = (w for number, (_, run) in enumerate(runs) for w in _stream(method, run, number, method.offsets))
-    return decode_windows(method, windows)
+    for _, prediction in predict_frames(method, images, image=lambda image: image):
+        assert prediction is not None
+        yield prediction
 
 
-def _stream(method: Method, images: Iterator[Image], number: int, offsets: Sequence[int]) -> Iterator[Window]:
-    """Windows of one sequence; an image is let go once it lies before every window to come."""
-    ahead, behind = max(offsets), -min(offsets)
-    waiting: deque[tuple[int, Image]] = deque()
+def predict_frames(
+    method: Method,
+    frames: Iterable[F],
+    *,
+    image: Callable[[F], Image],
+    skip: int = 0,
+    alone: bool = False,
+    stages: Stages | None = None,
+) -> Iterator[tuple[F, Prediction | None]]:
+    """As `predict_stream`, every frame with its prediction; at most `max(offsets) + 1` frames are read ahead.
 
-    def window(keyframe: int, last: int) -> Window:
+    Args:
+        image: the image of a frame.
+        skip: the first so many frames come with None; of them only those are encoded that later ones look at, and what
+            follows is what it would be without skipping.
+        alone: frames have nothing to do with each other: each is its own neighbour.
+        stages: where the time goes is added to it.
+    """
+    decoder = Decoder(method, stages)
+    sequences = groupby(enumerate(frames), key=lambda item: item[0] if alone else image(item[1]).shape)
+    parts = (_stream(method, (f for _, f in part), n, image) for n, (_, part) in enumerate(sequences))
+    for place, (frame, window) in enumerate(chain.from_iterable(parts)):
+        yield frame, None if place < skip else decoder(window)
+
+
+def _stream(
+    method: Method, frames: Iterator[F], number: int, image: Callable[[F], Image]
+) -> Iterator[tuple[F, Window]]:
+    """Keyframes and windows of one sequence; a frame is let go once it lies before every window to come."""
+    ahead, behind = max(method.offsets), -min(method.offsets)
+    waiting: deque[tuple[int, F]] = deque()
+
+    def window(keyframe: int, last: int) -> tuple[F, Window]:
         held = dict(waiting)
-        times = tuple(min(max(keyframe + offset, 0), last) for offset in offsets)
-        return Window(number, keyframe, times, lambda time: encode(method, held[time]))
+        times = tuple(min(max(keyframe + offset, 0), last) for offset in method.offsets)
+        return held[keyframe], Window(number, keyframe, times, lambda at: encode(method, image(held[at])))
 
-    time = -1
-    for time, image in enumerate(images):
-        waiting.append((time, image))
-        if time - ahead >= 0:
-            yield window(time - ahead, time)
-        while waiting and waiting[0][0] < time - ahead - behind:
+    now = -1
+    for now, frame in enumerate(frames):
+        waiting.append((now, frame))
+        if now - ahead >= 0:
+            yield window(now - ahead, now)
+        while waiting and waiting[0][0] < now - ahead - behind:
             waiting.popleft()
-    for keyframe in range(max(time - ahead + 1, 0), time + 1):
-        yield window(keyframe, time)
+    for keyframe in range(max(now - ahead + 1, 0), now + 1):
+        yield window(keyframe, now)

@@ -1,154 +1,277 @@
-"""Heads in one's own image, folder or video: `crowdloc.locate`."""
+"""Heads in one's own image, folder, video or camera: `crowdloc.locate`."""
 
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from crowdloc.core.errors import CrowdlocError, CrowdlocWarning, printable
-from crowdloc.core.files import read_json
-from crowdloc.datasets.files import entries
-from crowdloc.datasets.images import read_image
-from crowdloc.inference.windows import predict_stream
-from crowdloc.models import Method, Prediction
-from crowdloc.results import runs
-from crowdloc.results.experiments import Experiment, all_experiments
-from crowdloc.training.weights import read_about
-
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-DEFAULT = "synthcrowd-sense-mini/gnanet/seed0"
-COLUMNS = ("frame", "x", "y", "score")
+from crowdloc.core.errors import CrowdlocError, CrowdlocWarning
+from crowdloc.core.locking import locked
+from crowdloc.core.provenance import describe as provenance
+from crowdloc.inference.sources import Shot, Source, open_source
+from crowdloc.inference.windows import Stages, predict_frames
+from crowdloc.models import Prediction
+from crowdloc.results.films import Album, Film
+from crowdloc.results.networks import Network, open_network
+from crowdloc.results.recording import POINT_COLUMNS, Located, Recording, write_parquet
 
 
-class Located(NamedTuple):
-    """What was found in a frame: its name or number, points (n, 2) and scores (n,) at or above the threshold."""
+class Recorded(NamedTuple):
+    """How a recording ended: all of the source was read (`complete`), or the user stopped it (`stopped`)."""
 
-    frame: str | int
-    points: NDArray[np.float64]
-    scores: NDArray[np.float64]
+    folder: Path
+    frames: int
+    heads: int
+    complete: bool
+    stopped: bool
 
 
-def locate(
-    source: str | os.PathLike[str],
-    *,
-    weights: str | os.PathLike[str] | None = None,
-    experiment: str | None = None,
-    threshold: float | None = None,
-) -> pd.DataFrame:
+def locate(source: str | os.PathLike[str] | int, **options: Any) -> pd.DataFrame:
     """Heads in an image, in a folder of images (in the order of their numbers, taken as a video) or in a video.
 
     Args:
-        weights: safetensors file; it says which network and which counting threshold it was stored with.
-        experiment: id of a stored experiment, or what a file without such notes belongs to; default: GNANet trained on
-            generated video.
-        threshold: smallest score; default: the counting threshold that was chosen with these weights.
+        options: those of `stream`.
 
     Returns:
-        One row per head: frame (file name or number), x, y (pixels of the original image, 0-based), score.
+        One row per head: frame (file name, or number from 0), x, y (pixels of the original image as viewers show it,
+        0-based), score. Its `attrs["counts"]` maps every frame, also those without heads, to its count.
 
     Raises:
         CrowdlocError: the source is missing or unreadable, or the weights do not fit.
     """
-    rows = [
-        (found.frame, x, y, score)
-        for found in stream(source, weights=weights, experiment=experiment, threshold=threshold)
-        for (x, y), score in zip(found.points, found.scores, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    rows, counts = [], {}
+    for found in stream(source, **options):
+        counts[found.frame] = len(found.points)
+        rows += [(found.frame, x, y, s) for (x, y), s in zip(found.points, found.scores, strict=True)]
+    table = pd.DataFrame(rows, columns=list(POINT_COLUMNS))
+    table.attrs["counts"] = counts
+    return table
 
 
 def stream(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | int,
     *,
-    weights: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | Network | None = None,
     experiment: str | None = None,
+    method: str | None = None,
     threshold: float | None = None,
+    every: int = 1,
+    fps: float | None = None,
+    photos: bool = False,
 ) -> Iterator[Located]:
-    """As `locate`, frame by frame as soon as its neighbours are there, frames without heads too; bounded memory.
+    """As `locate`, frame by frame as soon as its neighbours are there; bounded memory for any length.
 
-    A video that ends before the number of frames that its file promises raises a `CrowdlocWarning` at its end.
+    Args:
+        source: path, or the number of a camera, which is read until the caller stops.
+        weights, experiment, method: whose weights (`open_network`); by default GNANet's. Or the network itself.
+        threshold: smallest score; default: the counting threshold that was chosen with these weights.
+        every, fps, photos: how the source is read (`open_source`).
+
+    A video that is cut off and an unreadable image of a folder raise a `CrowdlocWarning`. Where the size of the frames
+    changes, a new video begins.
     """
-    names, images = _frames(Path(source))
-    method, chosen = _network(weights, experiment)
-    least = chosen if threshold is None else threshold
-    for prediction in predict_stream(method, images):
-        yield Located(next(names), *_above(prediction, least))
+    footage = open_source(source, every=every, fps=fps, photos=photos)
+    network, least = _network(weights, experiment, method, threshold)
+    for shot, prediction in _predictions(footage, network):
+        assert prediction is not None
+        yield _counted(shot, prediction, least)
 
 
-def _above(prediction: Prediction, threshold: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    assert prediction.points is not None and prediction.scores is not None
-    kept = prediction.scores >= threshold
-    return prediction.points[kept], prediction.scores[kept]
+def record(
+    source: str | os.PathLike[str] | int,
+    out: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | Network | None = None,
+    experiment: str | None = None,
+    method: str | None = None,
+    threshold: float | None = None,
+    every: int = 1,
+    fps: float | None = None,
+    photos: bool = False,
+    limit: int | None = None,
+    annotate: bool = False,
+    parquet: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    stages: Stages | None = None,
+) -> Recorded:
+    """`stream` into a folder (`results.recording` describes its files), which grows with every frame.
+
+    Stopped by Ctrl-C, a kill or a lack of disk, the same call goes on with the next frame; what was finished is not
+    computed again, and a folder with anything else in it is left alone. One signal (SIGINT, SIGTERM) ends the run after
+    the frame that it is at; a second one at once.
+
+    Args:
+        limit: stop after so many frames of the source, as Ctrl-C would.
+        annotate: also `annotated.mp4`, for what has no rate of frames a folder `annotated` with the images. Frames that
+            were done before are read again for it.
+        parquet: also `points.parquet`.
+        overwrite: throw away what an earlier run left in the folder.
+        stages: where the time goes is added to it.
+    """
+    footage = open_source(source, every=every, fps=fps, photos=photos)
+    network, least = _network(weights, experiment, method, threshold)
+    identity = {
+        "source": footage.identity or {"camera": footage.name, "started": time.time()},
+        **{"every": every, "fps": fps, "photos": photos},
+        **{"network": network.id, "weights": network.digest, "threshold": least},
+    }
+    folder, stages = Path(out), stages or Stages()
+    lost: list[str] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        locked(folder / ".lock", f"the folder {folder}"),
+        Recording(folder, identity, overwrite=overwrite) as recording,
+        _stopping() as asked,
+        _noting(lost),
+    ):
+        started, done = time.monotonic(), recording.done
+        complete = recording.facts["complete"] or None
+        if not complete or annotate:
+            pictures = _pictures(footage, folder, every) if annotate else None
+            _run(footage, network, least, recording, pictures, limit, progress, stages, asked)
+        stopped = bool(asked)
+        reached = limit is not None and recording.done >= limit
+        recording.close(
+            complete=bool(complete) or not (stopped or reached),
+            seconds=time.monotonic() - started if recording.done > done else 0.0,
+            about=network.describe(),
+            warnings=sorted({*recording.facts.get("warnings", []), *lost}),
+            provenance=provenance(),
+        )
+    if parquet:
+        write_parquet(folder)
+    facts = recording.facts
+    return Recorded(folder, facts["frames"], facts["heads"], facts["complete"], stopped)
 
 
-def _network(weights: str | os.PathLike[str] | None, id: str | None) -> tuple[Method, float]:
-    """The network and its counting threshold."""
-    path = None if weights is None else Path(weights)
-    about = {} if path is None else read_about(path)
-    noted = about.get("experiment", {}).get("id")
-    if path is not None and noted is None and id is None:
-        raise CrowdlocError(f"{path} does not say which network it holds: name it, e.g. --experiment {DEFAULT}")
-    if noted is not None and id is not None and noted != id:
-        raise CrowdlocError(f"{path} holds weights of {noted}, not of {id}: leave --experiment away")
-    experiment = Experiment.parse(noted or id or DEFAULT)
-    if "points" not in runs.yields(experiment):
-        raise CrowdlocError(f"{experiment.id} counts without locating: choose another method")
-    if path is None:
-        path = runs.find_weights(experiment)
-    if path is None:
-        known = [e.id for e in all_experiments() if (runs.stored(e) / runs.WEIGHTS).is_file()]
-        hint = f"choose one of {', '.join(known)}" if known else "clone the repository, which holds some"
-        raise CrowdlocError(f"no weights of {experiment.id}: {hint}, or pass weights=")
-    threshold = about.get("threshold")
-    if threshold is None:
-        threshold = read_json(runs.stored(experiment) / runs.METRICS)["counting_threshold"]
-    return runs.load_model(experiment, path), float(threshold)
-
-
-def _frames(path: Path) -> tuple[Iterator[str | int], Iterator[NDArray[np.uint8]]]:
-    """Names or numbers of the frames, and the frames; what can be known is checked at once."""
-    if path.is_dir():
-        files = [p for p in entries(path, "*") if p.suffix.lower() in IMAGES]
-        if not files:
-            raise CrowdlocError(f"{path} holds no image ({', '.join(IMAGES)}): give another folder")
-        return iter([printable(p.name) for p in files]), (read_image(p) for p in files)
-    if not path.is_file():
-        raise CrowdlocError(f"{path} not found: give an image, a folder of images or a video")
-    if path.suffix.lower() in IMAGES:
-        return iter([printable(path.name)]), iter([read_image(path)])
-    return _numbers(), _video(path)
-
-
-def _numbers() -> Iterator[int]:
-    number = 0
-    while True:
-        yield number
-        number += 1
-
-
-def _video(path: Path) -> Iterator[NDArray[np.uint8]]:
-    import cv2
-
-    capture = cv2.VideoCapture(str(path))
+def _run(
+    footage: Source,
+    network: Network,
+    least: float,
+    recording: Recording,
+    pictures: Film | Album | None,
+    limit: int | None,
+    progress: bool,
+    stages: Stages,
+    asked: list[int],
+) -> None:
+    before = recording.replay() if pictures is not None else iter(())
+    done = recording.done
+    pairs = _predictions(footage, network, skip=done, stages=stages)
+    bar = tqdm(total=footage.total, unit="frame", disable=not progress, file=sys.stderr, dynamic_ncols=True)
     try:
-        promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        number = 0
-        read, frame = capture.read()
-        if not read:
-            raise CrowdlocError(f"{path} cannot be decoded as a video: convert it, for example to H.264 in .mp4")
-        while read:
-            number += 1
-            yield np.ascontiguousarray(frame[..., ::-1])
-            read, frame = capture.read()
+        for shot, prediction in islice(pairs, limit):
+            since = time.perf_counter()
+            if prediction is not None:
+                found = _counted(shot, prediction, least)
+                recording.add(found)
+                bar.set_postfix_str(f"{len(found.points)} heads", refresh=False)
+            if pictures is not None:
+                pictures.add(shot.image, found if prediction is not None else next(before))
+            stages.add("write", since)
+            bar.update()
+            if asked:
+                break
     finally:
-        capture.release()
-    if number < promised:
-        message = f"{path} ends after {number} of {promised} frames: it is truncated or damaged"
-        warnings.warn(message, CrowdlocWarning, stacklevel=2)
+        bar.close()
+        if pictures is not None:
+            pictures.close()
+
+
+def _predictions(
+    footage: Source, network: Network, *, skip: int = 0, stages: Stages | None = None
+) -> Iterator[tuple[Shot, Prediction | None]]:
+    shots = footage.shots() if stages is None else stages.timed("read", footage.shots())
+    return predict_frames(network.method, shots, image=_image, skip=skip, alone=footage.photos, stages=stages)
+
+
+def _image(shot: Shot) -> NDArray[np.uint8]:
+    return shot.image
+
+
+def _network(
+    weights: str | os.PathLike[str] | Network | None,
+    experiment: str | None,
+    method: str | None,
+    threshold: float | None,
+) -> tuple[Network, float]:
+    if not isinstance(weights, Network):
+        weights = open_network(weights, experiment=experiment, method=method)
+    network = weights
+    if not network.locates:
+        raise CrowdlocError(f"{network.id} counts without locating: choose another method")
+    least = network.threshold if threshold is None else threshold
+    if least is None:
+        raise CrowdlocError(f"{network.path} holds no threshold: give one, or find it with `crowdloc calibrate`")
+    return network, float(least)
+
+
+def _counted(shot: Shot, prediction: Prediction, least: float) -> Located:
+    assert prediction.points is not None and prediction.scores is not None
+    kept = prediction.scores >= least
+    return Located(shot.frame, prediction.points[kept], prediction.scores[kept], shot.time)
+
+
+def _pictures(footage: Source, folder: Path, every: int) -> Film | Album:
+    if footage.kind == "camera":
+        return Film(folder, None)
+    if footage.kind == "video" or footage.rate is not None:
+        return Film(folder, None if footage.rate is None else footage.rate / every)
+    return Album(folder)
+
+
+@contextmanager
+def _stopping() -> Iterator[list[int]]:
+    """The first SIGINT or SIGTERM is only noted in the list, so that a frame is finished; the second one ends."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        restore()
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        restore()
+
+
+@contextmanager
+def _noting(lost: list[str]) -> Iterator[None]:
+    """Put what footage warns of into the list too."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+        if issubclass(category, CrowdlocWarning):
+            lost.append(str(message))
+        shown(message, category, *where, **options)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CrowdlocWarning)
+        warnings.showwarning = show
+        yield

@@ -9,9 +9,12 @@ import crowdloc
 from crowdloc.core.errors import CrowdlocError, CrowdlocWarning
 from crowdloc.core.paths import RESULTS
 from crowdloc.models import build_model
-from crowdloc.results.locating import DEFAULT, stream
-from crowdloc.training.weights import save_weights
+from crowdloc.results.experiments import Experiment
+from crowdloc.results.locating import stream
+from crowdloc.results.networks import METHOD, PREFERRED, open_network
+from crowdloc.training.weights import read_about, save_weights
 
+DEFAULT = f"{PREFERRED[0]}/{METHOD}/seed0"
 STORED = RESULTS / DEFAULT / "weights.safetensors"
 
 
@@ -72,16 +75,45 @@ def test_a_truncated_video_is_told(tmp_path):
 def test_weights_say_what_they_are(tmp_path):
     """A file is counted with its own threshold and network, and one that says nothing is not guessed at."""
     data = disc_video(tmp_path / "frames", frames=1, size=(48, 64))
-    model = build_model("gnanet", width=0.125, norm="batch")
-    silent = tmp_path / "silent.safetensors"
+    image = data.frames[0].path
+    model = build_model("raznet", width=0.125, norm="batch")
+    silent, own, noted = (tmp_path / f"{name}.safetensors" for name in ("silent", "own", "noted"))
     save_weights(silent, model)
     with pytest.raises(CrowdlocError, match=r"silent\.safetensors does not say which network it holds"):
-        crowdloc.locate(data.frames[0].path, weights=silent)
-    about = {"experiment": {"id": "mall-mini/gnanet/seed7"}, "threshold": 2.0}
-    save_weights(tmp_path / "own.safetensors", model, about=about)
-    assert crowdloc.locate(data.frames[0].path, weights=tmp_path / "own.safetensors").empty
-    with pytest.raises(CrowdlocError, match="holds weights of mall-mini/gnanet/seed7, not of"):
-        crowdloc.locate(data.frames[0].path, weights=tmp_path / "own.safetensors", experiment=DEFAULT)
+        crowdloc.locate(image, weights=silent)
+    experiment = Experiment.parse("mall-mini/raznet/seed7").describe()
+    experiment["recipe"] |= {"width": 0.125, "network": {}, "frozen": False}  # not what the recipes of today say
+    save_weights(own, model, about={"experiment": experiment, "threshold": 2.0})
+    assert crowdloc.locate(image, weights=own).empty
+    save_weights(noted, model, about={"experiment": experiment, "threshold": 0.0})
+    assert open_network(noted).threshold == 0.0
+    assert "RAZNet, trained on Mall, a single camera" in open_network(noted).describe()
+    for options, message in (
+        ({"experiment": DEFAULT}, "holds weights of mall-mini/raznet/seed7, not of synth"),
+        ({"method": "gnanet"}, "holds weights of mall-mini/raznet/seed7, not of gnanet"),
+    ):
+        with pytest.raises(CrowdlocError, match=message):
+            crowdloc.locate(image, weights=own, **options)
+    save_weights(own, model, about={"experiment": experiment})
+    with pytest.raises(CrowdlocError, match="holds no threshold: give one, or find it with `crowdloc calibrate`"):
+        crowdloc.locate(image, weights=own)
+    experiment["recipe"]["depth"] = 3
+    save_weights(own, model, about={"experiment": experiment})
+    with pytest.raises(CrowdlocError, match="was written by another version"):
+        crowdloc.locate(image, weights=own)
+
+
+def test_stored_weights_of_any_method_are_found_with_their_own_threshold():
+    """RAZNet's too; what stands on a frozen backbone finds it."""
+    for method in ("raznet", "gnanet"):
+        network = open_network(method=method)
+        file = RESULTS / network.id / "weights.safetensors"
+        assert network.about["experiment"]["method"] == method
+        assert open_network(file).threshold == network.threshold == read_about(file)["threshold"]
+    with pytest.raises(CrowdlocError, match="no weights of mcnn: choose one of"):
+        open_network(method="mcnn")
+    with pytest.raises(CrowdlocError, match="unknown method 'nonsense'"):
+        open_network(method="nonsense")
 
 
 def test_names_that_are_not_utf8_are_written_or_refused_in_one_line(tmp_path):
