@@ -79,7 +79,7 @@ def open_claims() -> pd.DataFrame:
     """
     numbers, open_, rows = cells(), disputed(), []
     for row in check_claims().to_dict("records"):
-        parts = _parts().get(row["id"], [])
+        parts = by_claim().get(row["id"], [])
         touched = [part for part in parts if any(cell in open_ for _, cell in part.terms)]
         words = [_whatever(part) if part in touched else judged(part, numbers) for part in parts]
         rows.append((row["id"], row["holds_in_print"], len(touched), combined(words)))
@@ -89,7 +89,7 @@ def open_claims() -> pd.DataFrame:
 def effects(changed: Mapping[Cell, float]) -> str:
     """The claims whose verdict on print would change with these cells: "scene-modeling-both: partly → yes; …"."""
     numbers, found = {**cells(), **changed}, []
-    for claim, parts in _parts().items():
+    for claim, parts in by_claim().items():
         if any(cell in changed for part in parts for _, cell in part.terms):
             before, after = (combined([judged(part, side) for part in parts]) for side in (cells(), numbers))
             found += [f"{claim}: {before} → {after}"] if before != after else []
@@ -97,8 +97,8 @@ def effects(changed: Mapping[Cell, float]) -> str:
 
 
 @cache
-def _parts() -> dict[str, list[Contrast]]:
-    """The comparisons of every claim."""
+def by_claim() -> dict[str, list[Contrast]]:
+    """The comparisons of every claim that has some, in the order of the paper."""
     found: dict[str, list[Contrast]] = {}
     for part in contrasts():
         found.setdefault(part.claim, []).append(part)

@@ -112,10 +112,11 @@ def verdicts(
         claims: ids; None is all.
 
     Returns:
-        Further columns: `parts` (comparisons), `held` of them, `verdict`, `after_holm` (the verdict if all claims are
-        tested together at 5 %), `emphatic_verdict` (asked for an effect of 0.01, for claims of a large one) and
-        `exceptions` (comparisons that do not hold or were not measured, with difference and interval). A claim holds if
-        all of its parts hold, and does not hold if any does not; else it is what its least known part is.
+        Further columns: `parts` (comparisons), how many of them were `measured` and `held`, `verdict`, `after_holm`
+        (the verdict if all claims are tested together at 5 %), `emphatic_verdict` (asked for an effect of 0.01, for
+        claims of a large one), `exceptions` (comparisons that do not hold or were not measured, with difference and
+        interval) and `p_value` (NaN: nothing was tested). A claim holds if all of its parts hold, and does not hold if
+        any does not; else it is what its least known part is.
 
     Raises:
         CrowdlocError: no such claim, or a word in `decided` that is no verdict.
@@ -134,12 +135,14 @@ def verdicts(
         word = _claimed(found) if parts else _from_study(claim["id"], decided or {})
         held = sum(finding.words[0] == HOLDS for finding in found)
         open_ = [_described(p, f) for p, f in zip(parts, found, strict=True) if f.word != HOLDS]
-        rows.append((len(parts), held, word, word, _claimed(strong) if strong else "", "; ".join(open_)))
+        measured = sum(finding.words[0] not in (NOT_MEASURED, NOT_CONVERGED) for finding in found)
+        counts = len(parts), measured, held
+        rows.append((*counts, word, word, _claimed(strong) if strong else "", "; ".join(open_)))
         probabilities.append(_probability(word, found))
-    columns = ["parts", "held", "verdict", "after_holm", "emphatic_verdict", "exceptions"]
+    columns = ["parts", "measured", "held", "verdict", "after_holm", "emphatic_verdict", "exceptions"]
     result = pd.DataFrame(rows, columns=columns)
-    result["after_holm"] = _after_holm(result["verdict"].tolist(), probabilities)
-    return table.join(result)
+    result["after_holm"] = after_holm(result["verdict"].tolist(), probabilities)
+    return table.join(result.assign(p_value=probabilities))
 
 
 def pair_verdicts(
@@ -181,7 +184,7 @@ def pair_verdicts(
         numbers = _numbers(finding.estimate, sign, 2 if metric in ERRORS else 3)
         rows.append(("" if sigma is None else sigma, metric, *numbers, finding.word))
     frame = pd.DataFrame(rows, columns=["σ", "metric", "difference", "low", "high", "verdict"])
-    frame["after Holm"] = _after_holm(frame["verdict"].tolist(), [finding.p_value for finding in found])
+    frame["after Holm"] = after_holm(frame["verdict"].tolist(), [finding.p_value for finding in found])
     return frame
 
 
@@ -285,7 +288,7 @@ def _probability(word: str, found: Sequence[Finding]) -> float:
     return 1.0 if tested else math.nan
 
 
-def _after_holm(words: Sequence[str], probabilities: Sequence[float]) -> list[str]:
+def after_holm(words: Sequence[str], probabilities: Sequence[float]) -> list[str]:
     """Verdicts when all that were tested are tested together; NaN: there was nothing to test."""
     tested = [i for i, p in enumerate(probabilities) if not math.isnan(p)]
     kept = dict(zip(tested, holm([probabilities[i] for i in tested]), strict=True))

@@ -80,6 +80,7 @@ def test_left_and_right_exchanged(one, other, seeds, key):
     for column, mirrored in (("difference", "difference"), ("low", "high"), ("high", "low")):
         assert there[column].astype(float).tolist() == (-back[mirrored].astype(float)).tolist()
     opposite = {v.HOLDS: v.FAILS, v.FAILS: v.HOLDS}
+    opposite |= {one + v.FRAGILE: other + v.FRAGILE for one, other in opposite.items()}
     assert [opposite.get(word, word) for word in there["verdict"]] == back["verdict"].tolist()
 
 
@@ -292,13 +293,13 @@ def test_every_claim_has_a_verdict_and_studies_decide_the_rest():
 
 
 def test_holm_takes_back_what_chance_explains():
-    assert v._after_holm([v.HOLDS, v.FAILS, v.INCONCLUSIVE, v.NOT_MEASURED], [0.02, 0.001, 0.5, math.nan]) == [
+    assert v.after_holm([v.HOLDS, v.FAILS, v.INCONCLUSIVE, v.NOT_MEASURED], [0.02, 0.001, 0.5, math.nan]) == [
         v.HOLDS,
         v.FAILS,
         v.INCONCLUSIVE,
         v.NOT_MEASURED,
     ]
-    assert v._after_holm([v.HOLDS, v.HOLDS, v.HOLDS], [0.02, 0.03, 0.04]) == [v.INCONCLUSIVE] * 3
+    assert v.after_holm([v.HOLDS, v.HOLDS, v.HOLDS], [0.02, 0.03, 0.04]) == [v.INCONCLUSIVE] * 3
 
 
 def test_the_weakest_part_of_a_claim_is_what_is_tested():
