@@ -117,6 +117,13 @@ def _train(o: argparse.Namespace) -> None:
     from crowdloc.results import runs
     from crowdloc.results.experiments import Experiment
 
+    if _is_own(o, ("method", "start", "steps", "seed", "photos")):
+        from crowdloc.results import own
+
+        given = {name: value for name in ("method", "seed") if (value := getattr(o, name)) is not None}
+        given |= {"start": o.start, "steps": o.steps, "photos": o.photos, "out": o.out, "devices": o.devices or "auto"}
+        print(own.train(o.data, **given))
+        return
     experiment = Experiment.parse(o.id)
     out = o.out or runs.trained(experiment)
     lock = out / ".lock"
@@ -125,6 +132,18 @@ def _train(o: argparse.Namespace) -> None:
         if o.key:
             _begin_anew(out, o.key)
         print(runs.train(experiment, out=out, root=o.data_root, devices=o.devices or "auto"))
+
+
+def _is_own(o: argparse.Namespace, only: Sequence[str]) -> bool:
+    """Whether a folder of one's own is meant, not an experiment; options that belong to the other are refused."""
+    if (o.data is None) == (o.id is None):
+        raise CrowdlocError("give either the ID of an experiment or --data FOLDER")
+    given = [name for name in only if getattr(o, name) not in (None, False)]
+    if o.data is None and given:
+        raise CrowdlocError(f"--{given[0].replace('start', 'from')} goes with --data FOLDER, not with an experiment")
+    if o.data is not None and o.data_root is not None:
+        raise CrowdlocError("--data-root goes with an experiment, not with --data FOLDER")
+    return o.data is not None
 
 
 def _begin_anew(folder: Path, key: str) -> None:
@@ -141,10 +160,37 @@ def _begin_anew(folder: Path, key: str) -> None:
 
 
 def _evaluate(o: argparse.Namespace) -> None:
-    from crowdloc.results import runs
+    from crowdloc.results import runs, scoring
     from crowdloc.results.experiments import Experiment
 
-    print(runs.evaluate(Experiment.parse(o.id), source=o.source, root=o.data_root))
+    if _is_own(o, ("weights", "experiment", "method", "threshold", "photos")):
+        from crowdloc.results import own
+        from crowdloc.results.networks import open_network
+
+        if o.source is not None:
+            raise CrowdlocError("--source goes with an experiment, not with --data FOLDER: give --weights FILE")
+        network = open_network(o.weights, experiment=o.experiment, method=o.method)
+        found = own.evaluate(o.data, network, split=o.split, threshold=o.threshold, photos=o.photos)
+        print(scoring.as_text(found))
+        return
+    experiment, source = Experiment.parse(o.id), o.source or "weights"
+    if o.split is None:
+        print(runs.evaluate(experiment, source=source, root=o.data_root))
+    else:
+        print(scoring.as_text(scoring.score_experiment(experiment, o.split, source=source, root=o.data_root)))
+
+
+def _calibrate(o: argparse.Namespace) -> None:
+    from crowdloc.results import own
+    from crowdloc.results.networks import open_network
+
+    network = open_network(o.weights, experiment=o.experiment, method=o.method)
+    found = own.calibrate(o.data, network, o.out, split=o.split, photos=o.photos)
+    before = "none" if found["before"] is None else f"{found['before']:g} (MAE {found['MAE before']:.2f})"
+    print(f"threshold {found['threshold']:g}: MAE {found['MAE']:.2f} on {found['images']} images; before: {before}")
+    print(
+        found["out"] or f"use it with --threshold {found['threshold']:g}, or write weights that know it with --out FILE"
+    )
 
 
 def _promote(o: argparse.Namespace) -> None:
@@ -188,9 +234,9 @@ def _print_points(found: Any, o: argparse.Namespace) -> int:
     for name in ("annotate", "parquet", "overwrite", "plot", "profile"):
         if getattr(o, name):
             raise CrowdlocError(f"--{name} needs a folder for what it makes: give --out FOLDER")
-    print(",".join(POINT_COLUMNS))
-    for frame in islice(found, o.frames):
-        print(point_rows(frame), end="", flush=True)
+    for number, frame in enumerate(islice(found, o.frames)):
+        header = f"{','.join(POINT_COLUMNS)}\n" if number == 0 else ""
+        print(header + point_rows(frame), end="", flush=True)
     return 0
 
 
@@ -264,16 +310,34 @@ def _parser() -> _Parser:
     promote = add("promote", _promote, "copy a finished result from build/ into results/")
     promote.add_argument("name", metavar="ID", help="an experiment, or studies/NAME, datasets/NAME, kernels/NAME")
 
-    train = add("train", _train, "train an experiment; an interrupted one goes on where it stopped")
+    train = add("train", _train, "train an experiment, or on your own images; goes on where it stopped")
     train.add_argument("--devices", type=_positive, metavar="N", help="processes or GPUs (default: auto)")
     train.add_argument("--out", type=Path, metavar="FOLDER", help="default: under build/")
     train.add_argument("--key", help=argparse.SUPPRESS)
-    evaluate = add("evaluate", _evaluate, "run an experiment's weights over its test images")
-    evaluate.add_argument("--source", choices=("weights", "train"), default="weights",
-                          help="the stored weights (default), or those trained here")  # fmt: skip
+    train.add_argument("--method", metavar="NAME", help="with --data: the network (default: gnanet)")
+    train.add_argument("--from", dest="start", metavar="WEIGHTS", help="with --data: file or ID to go on from, or "
+                       "`scratch` (default: the stored weights of the method)")  # fmt: skip
+    train.add_argument("--steps", type=_positive, metavar="N", help="with --data: default 300, from scratch 1600")
+    train.add_argument("--seed", type=int, metavar="N", help="with --data: default 0")
+    evaluate = add("evaluate", _evaluate, "run weights over the test images of an experiment, or over your own")
+    evaluate.add_argument("--source", choices=("weights", "train"),
+                          help="the experiment's stored weights (default), or those trained here")  # fmt: skip
+    calibrate = add("calibrate", _calibrate, "choose the score that counts a few annotated images of your own best")
     for command in (train, evaluate):
-        command.add_argument("id", metavar="ID", help="see crowdloc list")
+        command.add_argument("id", metavar="ID", nargs="?", help="see crowdloc list")
         data_root(command)
+    for command in (train, evaluate, calibrate):
+        command.add_argument("--data", metavar="FOLDER", required=command is calibrate,
+                             help="your own images, with points.csv or points.json (see the README)")  # fmt: skip
+        command.add_argument("--photos", action="store_true", help="with --data: the images are no video")
+    for command in (evaluate, calibrate):
+        weights_options(command)
+        command.add_argument("--split", choices=("train", "val", "trainval", "test", "all"),
+                             default="trainval" if command is calibrate else None,
+                             help="of --data (evaluate: test where the weights know the folder, else all); with an "
+                             "ID: print the metrics of every image that is here, stored or not")  # fmt: skip
+    evaluate.add_argument("--threshold", type=float, metavar="SCORE", help="with --data: default: the weights' own")
+    calibrate.add_argument("--out", type=Path, metavar="FILE", help="write weights that count with it")
 
     locate = add("locate", _locate, "heads in an image, a folder of images, a video or what a camera sees")
     locate.add_argument("source", metavar="SOURCE", help="path, or the number of a camera")

@@ -69,7 +69,9 @@ def open_network(
         CrowdlocError: there are no such weights, they contradict what is asked for, or they do not fit the code.
     """
     if weights is None:
-        chosen = Experiment.parse(experiment) if experiment is not None else _preferred(method or METHOD)
+        chosen = Experiment.parse(experiment) if experiment is not None else preferred(method or METHOD)
+        if chosen is None:
+            raise CrowdlocError(f"no weights of {method or METHOD}: {_known()}, or pass weights=")
         if method is not None and chosen.method != method:
             raise CrowdlocError(f"{chosen.id} is no {method}: leave --method or --experiment away")
         found = runs.find_weights(chosen)
@@ -124,13 +126,11 @@ def _backbone(path: Path, about: Mapping[str, Any]) -> Path | None:
     raise CrowdlocError(f"{path} stands on other weights of {start} than are here: train {about['experiment']['id']}")
 
 
-def _preferred(method: str) -> Experiment:
+def preferred(method: str) -> Experiment | None:
+    """The experiment whose weights stand for a method; None: none are here."""
     get_entry(method)
-    for group in PREFERRED:
-        experiment = Experiment.parse(f"{group}/{method}/seed0")
-        if runs.find_weights(experiment) is not None:
-            return experiment
-    raise CrowdlocError(f"no weights of {method}: {_known()}, or pass weights=")
+    experiments = [Experiment.parse(f"{group}/{method}/seed0") for group in PREFERRED]
+    return next((e for e in experiments if runs.find_weights(e) is not None), None)
 
 
 def _known() -> str:
@@ -140,13 +140,13 @@ def _known() -> str:
 
 def _trained_on(facts: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     """What a network has seen, and what follows from that for other footage."""
-    data = str(facts.get("data", ""))
-    own = about.get("own")
+    data, own, tuned = str(facts.get("data", "")), about.get("own"), about.get("calibrated")
+    also = "" if tuned is None else f", calibrated on {tuned['images']} images of {tuned['name']}"
     if own is not None:
-        return f"trained on {own['images']} images of {own['name']}, {own['heads']} heads"
+        return f"trained on {own['images']} images of {own['name']}, {own['heads']} heads{also}"
     if data not in SOURCES:
-        return "trained on unknown data"
+        return f"trained on unknown data{also}"
     limit = "a single camera: other views are foreign to it" if data in ("mall", "ucsd") else ""
     if SOURCES[data].generated:
         limit = "generated video: expect little of it on yours, and calibrate it or train on your own"
-    return f"trained on {data_label(data)}" + (f", {limit}" if limit else "")
+    return f"trained on {data_label(data)}{also}" + (f", {limit}" if limit and not also else "")
