@@ -1,0 +1,204 @@
+"""Does GNA estimate full attention with less error than random attention, as Appendix A concludes? (notebook 16)
+
+Errors are means over the queries of a map and given per map, so that bands are over maps.
+`python -m crowdloc.studies.appendix_errors --id ID` makes the study of another stored GNANet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from crowdloc.attention import full_attention, gaussian_limit_attention, gaussian_neighbor_attention, random_attention
+from crowdloc.core.paths import RESULTS
+from crowdloc.results.experiments import Experiment
+from crowdloc.studies.appendix_maps import EVERY, Maps, nearness, score_rows, size_of, trained_maps, value_rows, weigh
+from crowdloc.studies.appendix_similarity import correlations, interval
+from crowdloc.studies.stored import read_study, write_study
+
+GAUSSIAN, RANDOM, NEAREST, LARGEST, LIMIT = "Gaussian", "random", "nearest cells", "largest weights", "limit P → ∞"
+POINTS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+def expected_errors(
+    maps: Maps, points: Sequence[int] = POINTS, *, gamma: float = 5.0, seed: int = 0, every: int = EVERY
+) -> pd.DataFrame:
+    """Mean distance to full attention over the queries of a map: one row per kind, map, choice of cells and P.
+
+    In units of the root mean square of ‖v − mean v‖ over the map's values. Draws are averaged over all queries; the
+    nearest cells and the largest weights, which are not random, over every `every`-th.
+    """
+    parts = []
+    for kind, (query, key) in maps.items():
+        full, unit = full_attention(query, key, key), _spread(key)
+        limit = _off(gaussian_limit_attention(query, key, key, gamma=gamma), full) / unit
+        near = nearness(size_of(query), every)
+        ranked = [_ranked(q, k, near, points, every) for q, k in zip(query, key, strict=True)]
+        for number in points:
+            gaussian = gaussian_neighbor_attention(query, key, key, gamma=gamma, num_points=number, seed=seed)
+            random = random_attention(query, key, key, num_points=number, seed=seed)
+            found = {GAUSSIAN: _off(gaussian, full) / unit, RANDOM: _off(random, full) / unit}
+            for name in (NEAREST, LARGEST):
+                found[name] = torch.stack([errors[name, number] for errors in ranked]) / unit
+            parts += [_tidy(kind, name, number, errors) for name, errors in (found | {LIMIT: limit}).items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _ranked(
+    query: Tensor, key: Tensor, near: Tensor, points: Sequence[int], every: int
+) -> dict[tuple[str, int], Tensor]:
+    """Mean errors on one map (C, H, W) of the P nearest cells and of the P with the largest weights."""
+    scores, values = score_rows(query, key, every), value_rows(key)
+    full = weigh(scores) @ values
+    ranks = {NEAREST: near, LARGEST: scores.argsort(-1, descending=True).argsort(-1)}
+    return {
+        (name, number): (weigh(scores, rank < number) @ values - full).norm(dim=-1).mean()
+        for name, rank in ranks.items()
+        for number in points
+    }
+
+
+def _spread(key: Tensor) -> Tensor:
+    """Root mean square of ‖v − mean v‖ of each map (B, C, H, W) -> (B,)."""
+    return (key - key.mean(dim=(2, 3), keepdim=True)).double().square().sum(1).mean(dim=(1, 2)).sqrt()
+
+
+def _off(output: Tensor, full: Tensor) -> Tensor:
+    """Mean distance of two maps of vectors (B, C, H, W) -> (B,)."""
+    return (output - full).double().norm(dim=1).mean(dim=(1, 2))
+
+
+def _tidy(kind: str, cells: str, number: int, errors: Tensor) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"kind": kind, "cells": cells, "P": number, "map": range(len(errors)), "error": errors.double().numpy()}
+    )
+
+
+def as_printed(
+    maps: Maps, *, gammas: Iterable[float] = (3.0, 5.0, 10.0), points: int = 32, seed: int = 0
+) -> pd.DataFrame:
+    """Errors of GNA with the paper's foci, and of random attention with as many softmaxes of as many points."""
+    foci = tuple(gammas)
+    parts = []
+    for kind, (query, key) in maps.items():
+        full, unit = full_attention(query, key, key), _spread(key)
+        outputs = {
+            GAUSSIAN: gaussian_neighbor_attention(query, key, key, gamma=foci, num_points=points, seed=seed),
+            RANDOM: random_attention(query, key, key, num_points=points, num_samples=len(foci), seed=seed),
+        }
+        parts += [_tidy(kind, cells, points, _off(output, full) / unit) for cells, output in outputs.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def bands(errors: pd.DataFrame) -> pd.DataFrame:
+    """Mean over maps with its 95 % interval, one row per kind, choice of cells and P."""
+    rows = []
+    for (kind, cells, number), group in errors.groupby(["kind", "cells", "P"], sort=False):
+        mean, low, high = interval(group["error"])
+        rows.append({"kind": kind, "cells": cells, "P": number, "error": mean, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def error_table(errors: pd.DataFrame, number: int) -> pd.DataFrame:
+    """Errors with `number` points, mean and half of the 95 % interval as text: a row per kind, a column per cells."""
+    rows = bands(errors[errors["P"] == number])
+    half = (rows["high"] - rows["low"]) / 2
+    rows["shown"] = [f"{m:.2f} ± {h:.2f}" for m, h in zip(rows["error"], half, strict=True)]
+    table = rows.pivot(index="kind", columns="cells", values="shown")
+    return table.loc[list(dict.fromkeys(rows["kind"])), list(dict.fromkeys(rows["cells"]))]
+
+
+def claim(errors: pd.DataFrame, number: int) -> pd.DataFrame:
+    """Is Gaussian draws' error below random draws' with `number` points? Paired by map, by kind, with a verdict."""
+    wide = errors[errors["P"] == number].pivot(index=["kind", "map"], columns="cells", values="error")
+    table = {}
+    for kind in dict.fromkeys(errors["kind"]):
+        mean, low, high = interval((wide[GAUSSIAN] - wide[RANDOM]).loc[kind])
+        verdict = "holds" if high < 0 else "does not hold" if low > 0 else "inconclusive"
+        table[kind] = {"Gaussian − random": mean, "low": low, "high": high, "verdict": verdict}
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def crossing(points: ArrayLike, first: ArrayLike, second: ArrayLike) -> float:
+    """The P from which on `second` is below `first`, between points by straight lines in the logarithms.
+
+    0 where it always is; infinity where it is not at the largest P.
+    """
+    x = np.log(np.asarray(points, dtype=np.float64))
+    ahead = np.log(np.asarray(first, dtype=np.float64)) - np.log(np.asarray(second, dtype=np.float64))
+    if ahead[-1] <= 0:
+        return math.inf
+    behind = np.flatnonzero(ahead <= 0)
+    if not len(behind):
+        return 0.0
+    i = behind[-1]
+    return float(np.exp(x[i] + (x[i + 1] - x[i]) * -ahead[i] / (ahead[i + 1] - ahead[i])))
+
+
+def crossovers(errors: pd.DataFrame, first: str = GAUSSIAN, second: str = RANDOM) -> pd.DataFrame:
+    """P* from which on random draws err less than Gaussian ones, by kind: median over maps, smallest and largest.
+
+    0 means below the smallest P of `errors`.
+    """
+    table = {}
+    for kind, rows in errors.groupby("kind", sort=False):
+        wide = rows.pivot(index="map", columns=["cells", "P"], values="error")
+        a, b = wide[first], wide[second]
+        found = [crossing(a.columns, a.loc[index], b.loc[index]) for index in wide.index]
+        table[kind] = {"P*": float(np.median(found)), "smallest": min(found), "largest": max(found)}
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def falls_like(errors: pd.DataFrame, cells: str, *, least: int = 256) -> pd.Series:
+    """Power of P that the mean error falls with from `least` points on, by kind: −½ where there is no bias."""
+    rows = errors[(errors["cells"] == cells) & (errors["P"] >= least)]
+    mean = rows.groupby(["kind", "P"], sort=False)["error"].mean()
+    slopes = {
+        kind: np.polyfit(np.log(part.index.get_level_values("P")), np.log(part), 1)[0]
+        for kind, part in mean.groupby(level="kind", sort=False)
+    }
+    return pd.Series(slopes, name=cells)
+
+
+def summary(found: pd.DataFrame, errors: pd.DataFrame, number: int = 32) -> pd.DataFrame:
+    """The two statistical claims by kind: `correlations` of similarity and distance, `claim` and `crossovers`.
+
+    A claim holds where its 95 % interval over maps lies below 0, and does not where it lies above.
+    """
+    sign = ["holds" if h < 0 else "does not hold" if w > 0 else "inconclusive"
+            for w, h in zip(found["low"], found["high"], strict=True)]  # fmt: skip
+    difference = claim(errors, number)
+    table = pd.DataFrame({"correlation": found["correlation"], "similarity falls": sign})
+    table["Gaussian − random"] = difference["Gaussian − random"]
+    table["GNA errs less"] = difference["verdict"]
+    table["P*"] = crossovers(errors)["P*"]
+    return table
+
+
+def stored_summaries() -> str:
+    """Summaries of other data sets that are stored (`main` made them), as text."""
+    names = sorted(path.stem for path in (RESULTS / "studies").glob("appendix_*.csv"))
+    if not names:
+        return "not measured"
+    return "\n\n".join(f"{name}\n{read_study(name).to_string(index=False)}" for name in names)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m crowdloc.studies.appendix_errors", description=__doc__)
+    parser.add_argument("--id", default="mall-mini/gnanet/seed0", help="a stored GNANet; its data must be here")
+    parser.add_argument("--maps", type=int, default=8, metavar="N", help="validation clips")
+    options = parser.parse_args(arguments)
+    maps = trained_maps(options.id, number=options.maps)
+    table = summary(correlations(maps), expected_errors(maps)).rename_axis("maps").reset_index().round(4)
+    print(write_study(f"appendix_{Experiment.parse(options.id).group}", table, {"network": options.id}))
+
+
+if __name__ == "__main__":
+    main()
