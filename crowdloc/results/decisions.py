@@ -7,7 +7,7 @@ verdict, where it was found, and what it says in a few words.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,17 +16,19 @@ import pandas as pd
 
 from crowdloc.core.files import read_json
 from crowdloc.paper import Cell
-from crowdloc.results.verdicts import FAILS, HOLDS, NOT_MEASURED
+from crowdloc.results.verdicts import FAILS, HOLDS, INCONCLUSIVE, NOT_MEASURED
 
 _TIMINGS = "kernels/attention_cpu.json"
 _DRAWS, _SPEED = "studies/draws_synthcrowd-sense-mini.csv", "studies/speed_synthcrowd-sense-mini.csv"
+_APPENDIX = "studies/appendix_{}-mini.csv"
+_APPENDIX_CLAIMS = {"similarity-distance": "similarity falls", "gna-smaller-error": "GNA errs less"}
 _NETWORK = 0  # the one trained network of those studies: its numbers are those of one seed
 _FROM = 36 * 64  # cells from which on times are no longer overhead
 _NEAR = 0.25  # how far a fitted exponent may be from 1 or 2 to be called that
 
 
 class Decision(NamedTuple):
-    """A verdict that needs no data set, and where it comes from."""
+    """A verdict and the file that it comes from, relative to `results/` (a test: to the repository)."""
 
     verdict: str
     source: str
@@ -42,6 +44,20 @@ def without_data(results: Path) -> dict[str, Decision]:
             verdict, words = decide(timings)
             found[claim] = Decision(verdict, _TIMINGS, words)
     return found
+
+
+def on_data(results: Path, data: Iterable[str]) -> dict[str, Decision]:
+    """Verdicts of stored studies on claims about features, from the first of these data sets that has one.
+
+    Appendix A's claims, on the maps of one trained network: every kind of map has to agree; intervals are over clips.
+    """
+    for name in data:
+        path = results / _APPENDIX.format(name)
+        if path.is_file():
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            source, words = _APPENDIX.format(name), f"one network, maps {', '.join(table['maps'])}"
+            return {c: Decision(_all(table[column]), source, words) for c, column in _APPENDIX_CLAIMS.items()}
+    return {}
 
 
 def from_studies(results: Path) -> dict[Cell, Mapping[int, float]]:
@@ -63,9 +79,9 @@ def from_studies(results: Path) -> dict[Cell, Mapping[int, float]]:
     return found
 
 
-def files() -> tuple[str, ...]:
-    """What this module reads, relative to `results/`."""
-    return _TIMINGS, _DRAWS, _SPEED
+def _all(words: Iterable[str]) -> str:
+    found = set(words)
+    return HOLDS if found == {HOLDS} else FAILS if FAILS in found else INCONCLUSIVE
 
 
 def _cell(samplings: Any, metric: str) -> Cell:

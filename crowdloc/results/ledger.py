@@ -10,7 +10,8 @@ Columns:
     undisputed: the same with every cell open that cannot be right together with others (`crowdloc.paper.repairs`).
     synthcrowd, real: verdicts of measured runs on generated and on real data; "… parts" is "held/measured/all", "…
         after Holm" the verdict if all claims on that kind of data are tested together at 5 %, "real data" says which.
-    no data, decided by: verdicts on the operator itself, which need no data set, and the file that gives them.
+    no data: verdicts on the operator itself, which need no data set.
+    decided by: files that decide what no cell of a table does, here or on a side (`crowdloc.results.decisions`).
 
 `results/claims.json` holds, for each verdict, the p-value and a digest of all it was computed from.
 
@@ -89,8 +90,9 @@ def ledger(*, anew: bool = False) -> tuple[pd.DataFrame, dict[str, dict[str, dic
             columns["real data"] = found["data"].tolist()
     decided = decisions.without_data(paths.RESULTS)
     columns["no data"] = [decided[id].verdict if id in decided else "" for id in printed["id"]]
+    sources = [decided, *(_decided(side) for side in SIDES)]
     columns["decided by"] = [
-        f"{decided[id].source}: {decided[id].words}" if id in decided else "" for id in printed["id"]
+        "; ".join(f"{found[id].source}: {found[id].words}" for found in sources if id in found) for id in printed["id"]
     ]
     return printed[["id", "section", "table", "predicate"]].assign(**columns), state
 
@@ -169,12 +171,13 @@ def _side(side: str, before: pd.DataFrame | None, known: Mapping[str, Mapping[st
         else:
             stale.append(id)
     if stale:
-        standing = _standing(side)
+        standing, decided = _standing(side), _decided(side)
         needed = {row for id in stale for row in _rows(id)} & set(standing)
         measured = {row: runs.read_all(standing[row]) for row in sorted(needed)}
-        for row in verdicts(measured, numbers=_numbers(side), claims=stale).to_dict("records"):
+        words = {id: found.verdict for id, found in decided.items()}
+        for row in verdicts(measured, numbers=_numbers(side), decided=words, claims=stale).to_dict("records"):
             data = sorted({e.data for r in _rows(row["id"]) & needed for e in standing[r]})
-            parts = f"{row['held']}/{row['measured']}/{row['parts']}"
+            parts = f"{row['held']}/{row['measured']}/{row['parts']}" if row["parts"] else ""
             p = float(f"{row['p_value']:.4g}")
             rows[row["id"]] = (row["verdict"], parts, ", ".join(data), p, inputs[row["id"]])
     return pd.DataFrame.from_dict(rows, orient="index", columns=["verdict", "parts", "data", "p", "inputs"])
@@ -189,7 +192,7 @@ def _nothing(side: str, claim: Mapping[str, str]) -> tuple[str, str, str, float,
 
 def _inputs(side: str) -> dict[str, str]:
     """By claim a digest of everything its verdict is computed from, for claims of which any cell was measured."""
-    standing, numbers = _standing(side), _numbers(side)
+    standing, numbers, decided = _standing(side), _numbers(side), _decided(side)
     hashes: dict[Experiment, list[str]] = {}
     found = {}
     for claim in paper.claims().to_dict("records"):
@@ -197,9 +200,9 @@ def _inputs(side: str) -> dict[str, str]:
             continue
         rows = sorted(_rows(claim["id"]) & set(standing))
         cells = {cell for part in repairs.by_claim().get(claim["id"], ()) for _, cell in part.terms} & set(numbers)
-        if not rows and not cells:
+        if not rows and not cells and claim["id"] not in decided:
             continue
-        parts: list[Any] = [claim, sorted((str(cell), str(numbers[cell])) for cell in cells)]
+        parts: list[Any] = [claim, sorted((str(cell), str(numbers[cell])) for cell in cells), decided.get(claim["id"])]
         for row in rows:
             for experiment in standing[row]:
                 if experiment not in hashes:
@@ -228,6 +231,10 @@ def _standing(side: str) -> dict[Row, list[Experiment]]:
                 for row in paper_rows(number, experiment.name):
                     found.setdefault(Row(number, dataset, row), []).append(experiment)
     return found
+
+
+def _decided(side: str) -> dict[str, decisions.Decision]:
+    return decisions.on_data(paths.RESULTS, SIDES[side]["SenseCrowd"])
 
 
 def _numbers(side: str) -> Numbers:

@@ -20,7 +20,7 @@ from crowdloc.results import decisions, ledger, runs
 from crowdloc.results import evidence as ev
 from crowdloc.results.checking import Examination
 from crowdloc.results.experiments import Experiment
-from crowdloc.results.verdicts import FAILS, HOLDS, NOT_MEASURED, ONE_SEED, after_holm, verdicts
+from crowdloc.results.verdicts import FAILS, HOLDS, INCONCLUSIVE, NOT_MEASURED, ONE_SEED, after_holm, verdicts
 from tests.helpers import disc_video
 
 AGAIN = "python -m crowdloc.results.ledger brings it up to date"
@@ -232,6 +232,28 @@ def test_what_was_not_timed_has_no_verdict(tmp_path):
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / "attention_cpu.json").write_text(json.dumps({"sizes": timings()["sizes"][:2]}))
     assert decisions.without_data(tmp_path)["linear-cost"].verdict == NOT_MEASURED
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [(["holds", "holds"], HOLDS), (["holds", "does not hold"], FAILS), (["holds", "inconclusive"], INCONCLUSIVE)],
+)
+def test_appendix_claims_need_every_kind_of_map(results, dataset, words, verdict):
+    (results / "studies").mkdir()
+    lines = [f"{kind},{word},does not hold" for kind, word in zip(("keyframe", "scene"), words, strict=True)]
+    text = "\n".join(["maps,similarity falls,GNA errs less", *lines]) + "\n"
+    (results / "studies" / "appendix_mall-mini.csv").write_text(text)
+    assert ledger.outdated() == ["real: gna-smaller-error", "real: similarity-distance"]
+    ledger.update()
+    assert ledger.outdated() == []
+    table = ledger.read().set_index("id")
+    assert (table.loc["similarity-distance", "real"], table.loc["gna-smaller-error", "real"]) == (verdict, FAILS)
+    assert (
+        table.loc["gna-smaller-error", "synthcrowd"] == NOT_MEASURED
+        and table.loc["error-bound", "real"] == NOT_MEASURED
+    )
+    source = "studies/appendix_mall-mini.csv: one network, maps keyframe, scene"
+    assert table.loc["gna-smaller-error", "decided by"] == source and table.loc["gna-smaller-error", "real parts"] == ""
 
 
 def test_table_x_from_studies_of_one_network_is_one_seed(tmp_path):
