@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,15 @@ def count_over_time(folder: Path) -> Figure:
     ax.margins(x=0.01)
     if (folder / RUN).is_file():
         ax.set_title(Path(read_json(folder / RUN)["run"]["source"].get("path", "camera")).name, loc="left", fontsize=11)
+    return figure
+
+
+def side_by_side(pictures: Sequence[NDArray[np.uint8]]) -> Figure:
+    """Pictures (h, w, 3) RGB in one row."""
+    figure, axes = plt.subplots(1, len(pictures), figsize=(12.6, 12.6 / len(pictures) * 0.78), squeeze=False)
+    for ax, picture in zip(axes[0], pictures, strict=True):
+        ax.imshow(picture, interpolation="nearest")
+        ax.set_axis_off()
     return figure
 
 

@@ -5,6 +5,7 @@ No frame of the split "test" is ever trained or calibrated on. `datasets.own` de
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -101,7 +102,9 @@ def _train(
     words = (
         f"{len(training)} frames, {len(validation)} for validation; {recipe.steps} steps of {recipe.batch_size} clips"
     )
-    print(f"{facts['id']}: {words}, from {facts['start'] or 'random weights'}", file=sys.stderr)
+    if progress:
+        print(f"{facts['id']}: {words}, from {facts['start'] or 'random weights'}", file=sys.stderr)
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it tells the precision
     started = time.monotonic()
     model = train_model(model, training, recipe, seed=seed, out=out, about=about, progress=progress, devices=devices)
     if not is_main_process():

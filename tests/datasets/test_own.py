@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.paths import ROOT
 from crowdloc.datasets.own import describe, load_own
 
 
@@ -179,3 +181,20 @@ def test_a_frame_of_one_video_keeps_its_order_and_every_head(folder):
     write(folder, [lines[k] for k in random.permutation(len(lines))])
     for frame in load_own(folder).frames:
         assert sorted(frame.points.tolist()) == sorted(points[frame.id].tolist())
+
+
+def test_the_readmes_table_is_read(folder):
+    """Its CSV and its JSON, as printed there."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = re.search(r"^mine/points\.csv +(frame,x,y\n(?: +entrance/.*\n)+)", readme, re.M)
+    content = re.search(r"JSON: `(\{.*?\})`", readme)
+    assert table is not None and content is not None
+    for name in ("0001.jpg", "0002.jpg"):
+        picture(folder / "entrance" / name, size=(640, 480))
+    lines = [line.partition(" <-")[0].strip() for line in table[1].splitlines()]
+    (folder / "points.csv").write_text("\n".join(lines))
+    first = load_own(folder)
+    assert [frame.points.tolist() for frame in first.frames] == [[[203.5, 88], [411, 90.5]], []]
+    (folder / "points.csv").unlink()
+    (folder / "points.json").write_text(content[1])
+    assert describe(load_own(folder)) == describe(first)

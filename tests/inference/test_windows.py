@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from helpers import disc_video
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.inference.windows import predict, predict_stream
+from crowdloc.inference.windows import predict, predict_frames, predict_stream
 from crowdloc.models import Method, Prediction, build_model, initialise
 
 
@@ -69,6 +70,52 @@ def test_a_stream_is_read_no_further_than_needed():
     stream = predict_stream(Recorder((-1, 0, 1)), source())
     next(stream)
     assert taken[-1] <= 2  # frame 0 needs frame 1; one more may be looked at to see whether the size changes
+
+
+@pytest.mark.parametrize("offsets", OFFSETS)
+def test_few_frames_are_in_memory_however_long_the_film(offsets):
+    class Frame:  # an array cannot be referred to weakly
+        def __init__(self, image):
+            self.image = image
+
+    alive, most = weakref.WeakSet(), 0
+
+    def source():
+        nonlocal most
+        for image in frames(25) * 8:
+            frame = Frame(image)
+            alive.add(frame)
+            yield frame
+            most = max(most, len(alive))
+
+    method = Recorder(offsets)
+    number = 0
+    for frame, _ in predict_frames(method, source(), image=lambda f: f.image):
+        del frame
+        number += 1
+    assert number == 200
+    assert most <= max(offsets) - min(offsets) + 3
+
+
+@pytest.mark.parametrize("offsets", OFFSETS)
+@pytest.mark.parametrize("skip", [0, 1, 4, 6, 7, 9])
+def test_frames_that_are_skipped_are_not_encoded_and_change_nothing(offsets, skip):
+    method = Recorder(offsets)
+    whole = list(predict_frames(method, frames(7), image=lambda image: image))
+    method.encoded.clear()
+    some = list(predict_frames(method, frames(7), image=lambda image: image, skip=skip))
+    assert [prediction is None for _, prediction in some] == [k < skip for k in range(7)]
+    for (image, prediction), (again, other) in zip(whole, some, strict=True):
+        assert np.array_equal(image, again)
+        assert other is None or np.array_equal(prediction.points, other.points)
+    wanted = {min(max(k + o, 0), 6) for k in range(skip, 7) for o in offsets}
+    assert len(method.encoded) == len(wanted)
+
+
+def test_photos_are_their_own_neighbours():
+    found = list(predict_frames(Recorder((-1, 0, 1)), frames(3), image=lambda image: image, alone=True))
+    assert [len(set(prediction.points[:, 0])) for _, prediction in found] == [1, 1, 1]
+    assert len({prediction.points[0, 0] for _, prediction in found}) == 3
 
 
 def test_where_the_size_changes_a_new_sequence_begins():
