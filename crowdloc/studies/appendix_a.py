@@ -7,6 +7,8 @@ the softmax; eq. 2 leaves them out. Both are here. All is float64.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pandas as pd
 import torch
 from torch import Tensor
@@ -40,11 +42,24 @@ def matrix_norms(values: Tensor, chosen: Tensor, norm: str) -> Tensor:
     return torch.linalg.eigvalsh(gram)[:, -1].clamp(min=0).sqrt()
 
 
-def printed_bound(scores: Tensor, chosen: Tensor, values: Tensor, norm: str = "spectral") -> tuple[Tensor, Tensor]:
-    """Its two terms, ‖qK₂ᵀ‖ ‖V₁‖ and C ‖V₂‖ with C = ‖SM(qKᵀ)‖, each (Q,)."""
+class Factors(NamedTuple):
+    """Of the printed bound ‖qK₂ᵀ‖ ‖V₁‖ + C ‖V₂‖, in this order, each (Q,); C = ‖SM(qKᵀ)‖."""
+
+    unseen: Tensor
+    norm_1: Tensor
+    full: Tensor
+    norm_2: Tensor
+
+    @property
+    def bound(self) -> Tensor:
+        return self.unseen * self.norm_1 + self.full * self.norm_2
+
+
+def factors(scores: Tensor, chosen: Tensor, values: Tensor, norm: str = "spectral") -> Factors:
+    """What the bound is made of, for each query; arguments as in `derivation`."""
     unseen = torch.where(chosen, 0.0, scores).norm(dim=-1)
     norm_1, norm_2 = matrix_norms(values, chosen, norm), matrix_norms(values, ~chosen, norm)
-    return unseen * norm_1, weigh(scores).norm(dim=-1) * norm_2
+    return Factors(unseen, norm_1, weigh(scores).norm(dim=-1), norm_2)
 
 
 def derivation(scores: Tensor, chosen: Tensor, values: Tensor, norm: str = "spectral") -> pd.DataFrame:
@@ -59,20 +74,20 @@ def derivation(scores: Tensor, chosen: Tensor, values: Tensor, norm: str = "spec
         product   ‖a − z‖ ‖V₁‖ + ‖a‖ ‖V₂‖
         halved    ½ ‖qK₂ᵀ‖ ‖V₁‖ + C ‖V₂‖: ours, as the softmax is ½-Lipschitz in the 2-norm
         bound     ‖qK₂ᵀ‖ ‖V₁‖ + C ‖V₂‖, as printed
-        first, second: the two terms of the bound. kept: `kept_weight`. eq. 2: the error of eq. 2 on the same set.
+        ‖qK₂ᵀ‖, ‖V₁‖: of the first term. kept: `kept_weight`. eq. 2: the error of eq. 2 on the same set.
     """
     a, z = weigh(scores), zeroed(scores, chosen)
     inside = chosen.to(scores.dtype)
     full, near = a @ values, (a * inside) @ values
-    first, second = printed_bound(scores, chosen, values, norm)
+    of = factors(scores, chosen, values, norm)
     columns = {
         "error": (full - (z * inside) @ values).norm(dim=-1),
         "triangle": ((a - z) * inside @ values).norm(dim=-1) + (full - near).norm(dim=-1),
-        "product": (a - z).norm(dim=-1) * matrix_norms(values, chosen, norm) + second,
-        "halved": first / 2 + second,
-        "bound": first + second,
-        "first": first,
-        "second": second,
+        "product": (a - z).norm(dim=-1) * of.norm_1 + of.full * of.norm_2,
+        "halved": of.unseen / 2 * of.norm_1 + of.full * of.norm_2,
+        "bound": of.bound,
+        "‖qK₂ᵀ‖": of.unseen,
+        "‖V₁‖": of.norm_1,
         "kept": kept_weight(scores, chosen),
         "eq. 2": (full - weigh(scores, chosen) @ values).norm(dim=-1),
     }
@@ -113,7 +128,7 @@ def steps_table(rows: pd.DataFrame) -> pd.DataFrame:
 def looseness(rows: pd.DataFrame) -> pd.DataFrame:
     """By kind: the printed bound over the error (tightest query, median, loosest), and its first term's share."""
     grouped = (rows["bound"] / rows["error"]).groupby(rows["kind"], sort=False)
-    share = (rows["first"] / rows["bound"]).groupby(rows["kind"], sort=False).median()
+    share = (rows["‖qK₂ᵀ‖"] * rows["‖V₁‖"] / rows["bound"]).groupby(rows["kind"], sort=False).median()
     return grouped.agg(tightest="min", median="median", loosest="max").assign(**{"first term (%)": 100 * share})
 
 
@@ -124,7 +139,7 @@ def two_sparse_attentions(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def preferred(maps: Maps, *, gamma: float = 5.0, points: int = 32, every: int = EVERY) -> pd.DataFrame:
-    """What the bound says of four ways to choose `points` cells, and what errors say: medians on each kind's first map.
+    """The bound and its first two factors for four ways to choose `points` cells, and errors: medians, a map per kind.
 
     Gaussian and random draws (their distinct cells), the nearest cells, and those with the largest weights.
     """
@@ -140,7 +155,8 @@ def preferred(maps: Maps, *, gamma: float = 5.0, points: int = 32, every: int = 
             "largest weights": best,
         }
         for name, chosen in sets.items():
-            rows[kind, name] = derivation(scores, chosen, values).median()[["bound", "error", "eq. 2"]]
+            medians = derivation(scores, chosen, values).median()
+            rows[kind, name] = medians[["‖qK₂ᵀ‖", "‖V₁‖", "bound", "error", "eq. 2"]]
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index = pd.MultiIndex.from_tuples(rows, names=["kind", "cells"])
     return table.rename(columns={"error": "error, eq. 9", "eq. 2": "error, eq. 2"})

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from crowdloc.studies.appendix_a import derivation, diameter, printed_bound
+from crowdloc.studies.appendix_a import derivation, diameter, factors
 from crowdloc.studies.appendix_maps import EVERY, Maps, drawn, score_rows, size_of, value_rows, weigh
 
 RATIOS = {
@@ -62,14 +62,13 @@ def bounds(scores: Tensor, counts: Tensor, values: Tensor) -> pd.DataFrame:
     a, b = weigh(scores), weigh(scores, counts)
     full, width = a @ values, diameter(values)
     mu, tv = missed_mass(scores, chosen), total_variation(a, b)
-    first, second = printed_bound(scores, chosen, values)
     columns = {
         "distinct": (full - weigh(scores, chosen) @ values).norm(dim=-1),
         "identity": mu * gap(scores, chosen, values),
         "mass": mu * width,
         "drawn": (full - b @ values).norm(dim=-1),
         "variation": tv * width,
-        "appendix": first + second,
+        "appendix": factors(scores, chosen, values).bound,
         "mu": mu,
         "tv": tv,
     }

@@ -24,6 +24,7 @@ from crowdloc.studies.appendix_similarity import correlations, interval
 from crowdloc.studies.stored import read_study, write_study
 
 GAUSSIAN, RANDOM, NEAREST, LARGEST, LIMIT = "Gaussian", "random", "nearest cells", "largest weights", "limit P → ∞"
+FOCI = ((3.0,), (5.0,), (10.0,), (3.0, 5.0, 10.0))  # single foci, and the paper's three
 POINTS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -81,19 +82,24 @@ def _tidy(kind: str, cells: str, number: int, errors: Tensor) -> pd.DataFrame:
     )
 
 
-def as_printed(
-    maps: Maps, *, gammas: Iterable[float] = (3.0, 5.0, 10.0), points: int = 32, seed: int = 0
+def at_equal_points(
+    maps: Maps, *, gammas: Iterable[float] = (5.0,), points: int = 32, draws: int = 4, seed: int = 0
 ) -> pd.DataFrame:
-    """Errors of GNA with the paper's foci, and of random attention with as many softmaxes of as many points."""
+    """Errors of GNA, and of random attention with as many softmaxes of as many points; means over `draws` of each.
+
+    Draws are the same on all maps of a kind, so what they add does not show in bands over maps: hence several.
+    """
     foci = tuple(gammas)
     parts = []
     for kind, (query, key) in maps.items():
         full, unit = full_attention(query, key, key), _spread(key)
-        outputs = {
-            GAUSSIAN: gaussian_neighbor_attention(query, key, key, gamma=foci, num_points=points, seed=seed),
-            RANDOM: random_attention(query, key, key, num_points=points, num_samples=len(foci), seed=seed),
-        }
-        parts += [_tidy(kind, cells, points, _off(output, full) / unit) for cells, output in outputs.items()]
+        found: dict[str, list[Tensor]] = {GAUSSIAN: [], RANDOM: []}
+        for number in range(seed, seed + draws):
+            gaussian = gaussian_neighbor_attention(query, key, key, gamma=foci, num_points=points, seed=number)
+            random = random_attention(query, key, key, num_points=points, num_samples=len(foci), seed=number)
+            found[GAUSSIAN].append(_off(gaussian, full) / unit)
+            found[RANDOM].append(_off(random, full) / unit)
+        parts += [_tidy(kind, cells, points, torch.stack(each).mean(0)) for cells, each in found.items()]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -115,15 +121,32 @@ def error_table(errors: pd.DataFrame, number: int) -> pd.DataFrame:
     return table.loc[list(dict.fromkeys(rows["kind"])), list(dict.fromkeys(rows["cells"]))]
 
 
-def claim(errors: pd.DataFrame, number: int) -> pd.DataFrame:
-    """Is Gaussian draws' error below random draws' with `number` points? Paired by map, by kind, with a verdict."""
-    wide = errors[errors["P"] == number].pivot(index=["kind", "map"], columns="cells", values="error")
+def claim(errors: pd.DataFrame) -> pd.DataFrame:
+    """Is Gaussian draws' error below random draws'? Of `at_equal_points`: paired by map, by kind, with a verdict."""
+    wide = errors.pivot(index=["kind", "map"], columns="cells", values="error")
     table = {}
     for kind in dict.fromkeys(errors["kind"]):
         mean, low, high = interval((wide[GAUSSIAN] - wide[RANDOM]).loc[kind])
-        verdict = "holds" if high < 0 else "does not hold" if low > 0 else "inconclusive"
-        table[kind] = {"Gaussian − random": mean, "low": low, "high": high, "verdict": verdict}
+        table[kind] = {"Gaussian − random": mean, "low": low, "high": high, "verdict": _verdict(low, high)}
     return pd.DataFrame.from_dict(table, orient="index")
+
+
+def _verdict(low: float, high: float) -> str:
+    """Whether a number is below 0, from its interval."""
+    return "holds" if high < 0 else "does not hold" if low > 0 else "inconclusive"
+
+
+def by_foci(maps: Maps, foci: Sequence[Sequence[float]] = FOCI, *, points: int = 32, seed: int = 0) -> pd.DataFrame:
+    """`claim` for several sets of foci, and the mean errors of both attentions: a row per kind and set."""
+    parts = []
+    for gammas in foci:
+        equal = at_equal_points(maps, gammas=gammas, points=points, seed=seed)
+        means = equal.pivot_table(index="kind", columns="cells", values="error")
+        rows = claim(equal).rename(columns={"Gaussian − random": "difference"}).rename_axis("kind")
+        parts.append(rows.join(means)[[*means, *rows]].assign(γ=" ".join(f"{gamma:g}" for gamma in gammas)))
+    table = pd.concat(parts).reset_index()
+    table["kind"] = pd.Categorical(table["kind"], categories=list(maps), ordered=True)
+    return table.sort_values("kind", kind="stable").astype({"kind": str}).set_index(["kind", "γ"])
 
 
 def crossing(points: ArrayLike, first: ArrayLike, second: ArrayLike) -> float:
@@ -167,14 +190,13 @@ def falls_like(errors: pd.DataFrame, cells: str, *, least: int = 256) -> pd.Seri
     return pd.Series(slopes, name=cells)
 
 
-def summary(found: pd.DataFrame, errors: pd.DataFrame, number: int = 32) -> pd.DataFrame:
-    """The two statistical claims by kind: `correlations` of similarity and distance, `claim` and `crossovers`.
+def summary(found: pd.DataFrame, equal: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
+    """The two statistical claims by kind, of the frames of `correlations`, `at_equal_points` and `expected_errors`.
 
     A claim holds where its 95 % interval over maps lies below 0, and does not where it lies above.
     """
-    sign = ["holds" if h < 0 else "does not hold" if w > 0 else "inconclusive"
-            for w, h in zip(found["low"], found["high"], strict=True)]  # fmt: skip
-    difference = claim(errors, number)
+    sign = [_verdict(*ends) for ends in zip(found["low"], found["high"], strict=True)]
+    difference = claim(equal)
     table = pd.DataFrame({"correlation": found["correlation"], "similarity falls": sign})
     table["Gaussian − random"] = difference["Gaussian − random"]
     table["GNA errs less"] = difference["verdict"]
@@ -196,7 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--maps", type=int, default=8, metavar="N", help="validation clips")
     options = parser.parse_args(arguments)
     maps = trained_maps(options.id, number=options.maps)
-    table = summary(correlations(maps), expected_errors(maps)).rename_axis("maps").reset_index().round(4)
+    table = summary(correlations(maps), at_equal_points(maps), expected_errors(maps))
+    table = table.rename_axis("maps").reset_index().round(4)
     print(write_study(f"appendix_{Experiment.parse(options.id).group}", table, {"network": options.id}))
 
 

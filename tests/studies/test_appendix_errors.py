@@ -58,10 +58,16 @@ def test_an_error_of_1_is_the_spread_of_the_values():
 
 
 def test_as_many_softmaxes_for_both(errors):
-    found = study.as_printed({"smooth": (FIELD, FIELD)}, points=4)
+    found = study.at_equal_points({"smooth": (FIELD, FIELD)}, gammas=(1.0, 2.0, 4.0), points=4, draws=1)
     assert list(found.columns) == list(errors.columns) and found["cells"].unique().tolist() == ["Gaussian", "random"]
     single = means(errors, study.RANDOM)[4]
     assert found[found["cells"] == study.RANDOM]["error"].mean() < 0.9 * single  # three sets average out
+    one, two, both = (
+        study.at_equal_points({"smooth": (FIELD, FIELD)}, points=4, draws=draws, seed=seed)["error"].to_numpy()
+        for draws, seed in ((1, 0), (1, 1), (2, 0))
+    )
+    np.testing.assert_allclose(both, (one + two) / 2)
+    assert one.mean() != two.mean()
 
 
 def by_hand(differences, kind="a", number=32):
@@ -76,15 +82,24 @@ def by_hand(differences, kind="a", number=32):
 
 def test_a_claim_is_decided_by_its_interval():
     errors = pd.concat([by_hand([-0.1, -0.12, -0.11], "z"), by_hand([0.1, 0.12, 0.11], "a"), by_hand([-0.1, 0.2], "m")])
-    table = study.claim(errors, 32)
+    table = study.claim(errors)
     assert table["verdict"].to_dict() == {"z": "holds", "a": "does not hold", "m": "inconclusive"}
     assert table.loc["z", "Gaussian − random"] == pytest.approx(-0.11)
     assert table.loc["z", "low"] < -0.12 and -0.11 < table.loc["z", "high"] < 0
 
 
+def test_claims_by_foci():
+    table = study.by_foci({"b": (FIELD, FIELD), "a": (FIELD, FIELD)}, ((1.0,), (1.0, 2.0)), points=4)
+    assert list(table.index) == [("b", "1"), ("b", "1 2"), ("a", "1"), ("a", "1 2")]
+    row, equal = table.loc[("a", "1 2")], study.at_equal_points({"a": (FIELD, FIELD)}, gammas=(1.0, 2.0), points=4)
+    assert row["difference"] == pytest.approx(row[study.GAUSSIAN] - row[study.RANDOM])
+    assert row[study.RANDOM] == pytest.approx(equal[equal["cells"] == study.RANDOM]["error"].mean())
+    assert row["verdict"] == study.claim(equal).loc["a", "verdict"]
+
+
 def test_crossing_by_hand():
     assert study.crossing([1, 4], [1, 1], [2, 0.5]) == pytest.approx(2)  # halfway in the logarithms
-    assert study.crossing([1, 4, 16], [1, 1, 1], [0.5, 2, 0.5]) == pytest.approx(8)  # the last one counts
+    assert study.crossing([1, 4, 16, 64], [1, 1, 1, 1], [2, 0.5, 2, 0.5]) == pytest.approx(32)  # the last one counts
     assert study.crossing([1, 4], [1, 1], [0.5, 0.5]) == 0
     assert study.crossing([1, 4], [1, 1], [0.5, 2]) == math.inf
 
@@ -96,12 +111,13 @@ def test_tables_of_errors():
 
 
 def test_summary_joins_both_claims():
+    equal = by_hand([0.1, 0.12, 0.11])
     errors = pd.concat([by_hand([0.1, 0.12, 0.11], number=number) for number in (2, 32)])
     found = pd.DataFrame({"correlation": [-0.2], "low": [-0.3], "high": [-0.1]}, index=["a"])
-    row = study.summary(found, errors).loc["a"]
+    row = study.summary(found, equal, errors).loc["a"]
     assert row["similarity falls"] == "holds" and row["GNA errs less"] == "does not hold" and row["P*"] == 0
-    assert study.summary(found.assign(high=0.1), errors).loc["a", "similarity falls"] == "inconclusive"
-    assert study.summary(found.assign(low=0.1, high=0.2), errors).loc["a", "similarity falls"] == "does not hold"
+    assert study.summary(found.assign(high=0.1), equal, errors).loc["a", "similarity falls"] == "inconclusive"
+    assert study.summary(found.assign(low=0.1, high=0.2), equal, errors).loc["a", "similarity falls"] == "does not hold"
 
 
 def test_the_study_of_another_network(tmp_path, monkeypatch):
