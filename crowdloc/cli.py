@@ -160,11 +160,11 @@ def _begin_anew(folder: Path, key: str) -> None:
 
 
 def _evaluate(o: argparse.Namespace) -> None:
-    from crowdloc.results import runs, scoring
+    from crowdloc.results import runs
     from crowdloc.results.experiments import Experiment
 
     if _is_own(o, ("weights", "experiment", "method", "threshold", "photos")):
-        from crowdloc.results import own
+        from crowdloc.results import own, scoring
         from crowdloc.results.networks import open_network
 
         if o.source is not None:
@@ -177,6 +177,8 @@ def _evaluate(o: argparse.Namespace) -> None:
     if o.split is None:
         print(runs.evaluate(experiment, source=source, root=o.data_root))
     else:
+        from crowdloc.results import scoring
+
         print(scoring.as_text(scoring.score_experiment(experiment, o.split, source=source, root=o.data_root)))
 
 
