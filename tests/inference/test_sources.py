@@ -135,6 +135,29 @@ def test_options_that_do_not_fit(tmp_path, options, message):
         open_source(write_video(tmp_path / "v.avi", range(2)), **options)
 
 
+def test_a_folder_has_the_times_that_it_is_given(tmp_path):
+    for k in range(5):
+        Image.fromarray(RED).save(tmp_path / f"{k}.png")
+    assert [(shot.frame, shot.time) for shot in shots(tmp_path, fps=4, every=2)] == [
+        ("0.png", 0.0),
+        ("2.png", 0.5),
+        ("4.png", 1.0),
+    ]
+    assert {shot.time for shot in shots(tmp_path)} == {None}
+
+
+def test_a_video_without_times_has_those_of_its_rate(monkeypatch, tmp_path):
+    import cv2
+
+    class Timeless(Camera):
+        def get(self, what):
+            return {cv2.CAP_PROP_FRAME_COUNT: 3, cv2.CAP_PROP_FPS: 4}.get(what, 0)
+
+    monkeypatch.setattr(sources, "_capture", lambda _: Timeless(3))
+    (tmp_path / "v.mkv").touch()
+    assert [shot.time for shot in shots(tmp_path / "v.mkv")] == [0, 0.25, 0.5]
+
+
 class Camera:
     """Stands for OpenCV's reader of a camera."""
 

@@ -140,6 +140,8 @@ def test_pictures_are_made_of_every_frame_also_after_a_stop(method, tmp_path):
     film = cv2.VideoCapture(str(out / "annotated.mp4"))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 5 and film.get(cv2.CAP_PROP_FPS) == 4
     assert not list(out.glob(".annotated*"))
+    run(source, tmp_path / "slow", fps=4, every=2, annotate=True)
+    assert cv2.VideoCapture(str(tmp_path / "slow" / "annotated.mp4")).get(cv2.CAP_PROP_FPS) == 2
     run(source, tmp_path / "album", annotate=True)
     assert sorted(p.name for p in (tmp_path / "album" / "annotated").iterdir()) == [f"f_{k}.png.jpg" for k in range(5)]
 
