@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from crowdloc.results.overview import report
     from crowdloc.results.seeds import counting_table, seeds_table, training_table
     from crowdloc.results.tables import Table, compare, read_table, summary
-    from crowdloc.results.verdicts import pair_verdicts
+    from crowdloc.results.verdicts import pair_verdicts, steps
 
 _WHERE = {
     "tables": ("Table", "compare", "read_table", "summary"),
     "seeds": ("counting_table", "seeds_table", "training_table"),
     "claims": ("claim_verdicts", "claims_as_text"),
-    "verdicts": ("pair_verdicts",),
+    "verdicts": ("pair_verdicts", "steps"),
     "layout": ("as_text", "styled"),
     "marking": ("examples",),
     "overview": ("report",),
@@ -39,6 +39,7 @@ __all__ = [
     "read_table",
     "report",
     "seeds_table",
+    "steps",
     "styled",
     "summary",
     "training_table",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -170,22 +170,62 @@ def pair_verdicts(
         raise CrowdlocError(f"relation {relation!r} is unknown: choose one of {', '.join(RELATIONS)}")
     if metrics is None:
         metrics = ("mAP", "mAR") if all(run.evidence is not None for run in [*left, *right]) else ERRORS
-    sides = Row("", "", "left"), Row("", "", "right")
-    judge = _Judge(dict(zip(sides, (left, right), strict=True)), {}, replicates)
+    judge = _judge({"left": left, "right": right}, replicates)
+    places = [(s, m) for s in SIGMAS for m in metrics if m not in ERRORS] + [(None, m) for m in metrics if m in ERRORS]
+    rows = [_difference(judge, "left", "right", sigma, metric, relation) for sigma, metric in places]
+    frame = pd.DataFrame(rows).drop(columns="p_value")
+    frame["after Holm"] = after_holm(frame["verdict"].tolist(), [row["p_value"] for row in rows])
+    return frame
+
+
+def steps(
+    groups: Mapping[str, Sequence[Run]],
+    pairs: Mapping[str, tuple[str, str]],
+    *,
+    sigmas: Sequence[int] = (20,),
+    metrics: Sequence[str] = ("mAP",),
+    relation: str = "better",
+    replicates: int = REPLICATES,
+) -> pd.DataFrame:
+    """Several differences at once, e.g. what every component adds: as `pair_verdicts`, tested together.
+
+    Args:
+        groups: runs by name, one per seed, e.g. a table or several joined.
+        pairs: what a comparison is called -> names of its left and right side.
+
+    Returns:
+        One row per pair, σ and metric, with the further column `comparison`; a pair without runs is "not measured".
+        Holm's correction is over all rows.
+    """
+    judge = _judge({name: groups.get(name, ()) for pair in pairs.values() for name in pair}, replicates)
+    rows = [
+        {"comparison": title} | _difference(judge, left, right, sigma, metric, relation)
+        for title, (left, right) in pairs.items()
+        for sigma in sigmas
+        for metric in metrics
+    ]
+    frame = pd.DataFrame(rows).drop(columns="p_value")
+    frame["after Holm"] = after_holm(frame["verdict"].tolist(), [row["p_value"] for row in rows])
+    return frame
+
+
+def _judge(groups: Mapping[str, Sequence[Run]], replicates: int) -> _Judge:
+    judge = _Judge({Row("", "", name): runs for name, runs in groups.items()}, {}, replicates)
     if len({sample.scenes for sample in judge.samples.values()}) > 1:
         raise CrowdlocError("the two sides were evaluated on different images: compare results on the same ones")
-    found, rows = [], []
-    places = [(s, m) for s in SIGMAS for m in metrics if m not in ERRORS] + [(None, m) for m in metrics if m in ERRORS]
-    for sigma, metric in places:
-        sign, (low, high) = (-1.0 if metric in ERRORS else 1.0), RELATIONS[relation]
-        terms = [(w, Cell(*side[:2], side.row, sigma, metric)) for w, side in zip((sign, -sign), sides, strict=True)]
-        finding = judge(Contrast("", "", tuple(terms), low=low, high=high))
-        found.append(finding)
-        numbers = _numbers(finding.estimate, sign, 2 if metric in ERRORS else 3)
-        rows.append(("" if sigma is None else sigma, metric, *numbers, finding.word))
-    frame = pd.DataFrame(rows, columns=["σ", "metric", "difference", "low", "high", "verdict"])
-    frame["after Holm"] = after_holm(frame["verdict"].tolist(), [finding.p_value for finding in found])
-    return frame
+    return judge
+
+
+def _difference(judge: _Judge, left: str, right: str, sigma: int | None, metric: str, relation: str) -> dict[str, Any]:
+    """Left - right of one cell, with its interval (texts), verdict and p-value."""
+    sign, (low, high) = (-1.0 if metric in ERRORS else 1.0), RELATIONS[relation]
+    terms = [(w, Cell("", "", side, sigma, metric)) for w, side in ((sign, left), (-sign, right))]
+    finding = judge(Contrast("", "", tuple(terms), low=low, high=high))
+    difference, lowest, highest = _numbers(finding.estimate, sign, 2 if metric in ERRORS else 3)
+    return {
+        "σ": "" if sigma is None else sigma, "metric": metric, "difference": difference, "low": lowest,
+        "high": highest, "verdict": finding.word, "p_value": finding.p_value,
+    }  # fmt: skip
 
 
 class _Judge:

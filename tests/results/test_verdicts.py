@@ -315,3 +315,15 @@ def test_a_single_scene_decides_nothing():
     left, right = runs(0.9, scenes=1), runs(0.1, scenes=1, key=1)
     frame = v.pair_verdicts(left, right, replicates=20)
     assert words(frame) == {v.INCONCLUSIVE} and set(frame["low"]) == {"-inf"}
+
+
+def test_steps_are_the_pairs_and_are_corrected_together():
+    groups = {"a": runs(0.9, 5), "b": runs(0.6, 5), "none": []}
+    pairs = {"b to a": ("a", "b"), "a to b": ("b", "a"), "to none": ("none", "a")}
+    frame = v.steps(groups, pairs, sigmas=(5, 20), replicates=DRAWS)
+    assert frame["comparison"].tolist() == ["b to a"] * 2 + ["a to b"] * 2 + ["to none"] * 2
+    assert frame["verdict"].tolist() == [v.HOLDS] * 2 + [v.FAILS] * 2 + [v.NOT_MEASURED] * 2
+    alone = v.pair_verdicts(groups["a"], groups["b"], metrics=("mAP",), replicates=DRAWS)
+    columns = ["difference", "low", "high", "verdict"]
+    assert frame[columns].head(2).to_numpy().tolist() == alone[columns].head(2).to_numpy().tolist()
+    assert frame["low"].tolist()[4:] == ["", ""]

@@ -1,0 +1,53 @@
+"""Pictures of ablations show every row, in the colour of its interval, and means over seeds where they belong."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from crowdloc.figures import ablations
+from crowdloc.figures.looks import FIRST, SECOND
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def frame(*rows):
+    return pd.DataFrame(rows, columns=["comparison", "difference", "low", "high", "verdict"])
+
+
+def test_differences_are_coloured_by_their_interval():
+    rows = [
+        ("up", "+0.02", "+0.01", "+0.03", "holds"),
+        ("down", "-0.02", "-0.03", "-0.01", "does not hold"),
+        ("nothing", "+0.00", "-0.01", "+0.01", "inconclusive"),
+        ("absent", "", "", "", "not measured"),
+    ]
+    figure = ablations.differences({"SynthCrowd": frame(*rows), "Mall": frame(*rows[:2])})
+    left, right = figure.axes
+    points = [line for line in left.lines if line.get_marker() == "o"]
+    assert [point.get_color() for point in points] == [FIRST, SECOND, ablations._GREY]
+    assert [point.get_xdata()[0] for point in points] == [0.02, -0.02, 0.0]
+    assert [text.get_text() for text in left.texts] == ["not measured"]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["up", "down", "nothing", "absent"]
+    assert right.get_title() == "Mall" and left.get_ylim() == (3.5, -0.5)
+
+
+class Measured:
+    def __init__(self, value):
+        self.metrics = {"localization": {str(s): {"mAP": value, "mAR": value / 2} for s in (5, 20, 40)}}
+
+
+def test_means_and_bands_stand_at_their_number():
+    groups = {16: [Measured(0.4), Measured(0.6)], 8: [Measured(0.3)], 32: []}
+    figure = ablations.against(groups, xlabel="P", level={"baseline": [Measured(0.7)]})
+    first = figure.axes[0]
+    line = next(line for line in first.lines if line.get_marker() == "o")
+    assert line.get_xdata().tolist() == [8, 16] and line.get_ydata().tolist() == pytest.approx([0.3, 0.5])
+    assert figure.axes[3].lines[0].get_ydata().tolist() == pytest.approx([0.15, 0.25])  # mAR
+    assert [tick.get_text() for tick in figure.axes[5].get_xticklabels()] == ["8", "16", "32"]
+    assert first.lines[1].get_ydata()[0] == 0.7
