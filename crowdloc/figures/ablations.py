@@ -23,8 +23,8 @@ _GREY = "#6b6b6b"
 def differences(found: Mapping[str, pd.DataFrame], *, title: str = "mAP at σ = 20") -> Figure:
     """What `results.steps` gives, a panel per data set: difference and 95 % interval of every comparison.
 
-    Every panel has the same comparisons in the same order. Blue: the interval lies above zero; orange: below; grey: it holds zero, or one seed decides nothing. A row without
-    runs keeps its place and says so.
+    Every panel has the same comparisons in the same order. Blue: the interval lies above zero; orange: below; grey: it
+    holds zero, or one seed decides nothing. A row without runs keeps its place and says so.
     """
     rows = max((len(frame) for frame in found.values()), default=1)
     size = (2.6 + 4.0 * len(found), 1.3 + 0.36 * rows)
