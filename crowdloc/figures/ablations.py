@@ -81,3 +81,14 @@ def against(
     if level:
         axes[0, -1].legend(loc="best", fontsize=9)
     return figure
+
+
+def deviations(table: pd.DataFrame) -> Figure:
+    """Mean ± deviation of mAP and mAR at σ 20 under other draws, of `studies.sampling.table` (index sampling, S)."""
+    figure, axes = plt.subplots(1, 2, figsize=(9.0, 3.2), sharey=True)
+    names = [sampling if sampling == "limit" else f"{sampling}, S = {samples}" for sampling, samples in table.index]
+    for ax, metric in zip(axes, ("mAP", "mAR"), strict=True):
+        spread = table[f"± {metric} σ20"].fillna(0)
+        ax.errorbar(table[f"{metric} σ20"], range(len(table)), xerr=spread, fmt="o", color=FIRST, capsize=4, lw=1.6)
+        ax.set(xlabel=f"{metric}, σ = 20", yticks=range(len(table)), yticklabels=names, ylim=(len(table) - 0.5, -0.5))
+    return figure

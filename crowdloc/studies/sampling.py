@@ -15,15 +15,18 @@ from typing import Any
 import pandas as pd
 import torch
 
+from crowdloc import paper
 from crowdloc.attention import GaussianNeighborAttention
+from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.inference.maps import keep_maps
 from crowdloc.inference.windows import encode
 from crowdloc.metrics import sigma_scale
 from crowdloc.models import Method
 from crowdloc.models.localizer import Localizer
-from crowdloc.results import runs
+from crowdloc.results import decisions, runs
 from crowdloc.results.experiments import Experiment
+from crowdloc.results.verdicts import verdicts
 from crowdloc.studies.scoring import measure, scores
 from crowdloc.studies.stored import read_study, write_study
 
@@ -104,6 +107,42 @@ def table(name: str = "draws_synthcrowd-sense-mini") -> pd.DataFrame:
     columns = ["mAP σ5", "mAP σ20", "mAP σ40", "mAR σ20", "MAE"]
     deviations = {f"± {column}": grouped[column].std() for column in ("mAP σ5", "mAP σ20", "mAR σ20", "MAE")}
     return grouped[columns].mean().assign(runs=grouped.size(), **deviations)
+
+
+def check(source: str) -> None:
+    """Refuse every depth but "stored": the studies are made by hand, on a quiet machine."""
+    if source != "stored":
+        raise CrowdlocError(f"source {source!r}: this notebook reads stored studies only; pass source='stored'")
+
+
+def printed() -> str:
+    """Table X as the paper prints it."""
+    cells = paper.table("X").pivot(index="row", columns="metric", values="value")
+    return cells[["mAP", "mAP deviation", "mAR", "mAR deviation", "FPS"]].to_string()
+
+
+def scores_text(name: str = "draws_synthcrowd-sense-mini") -> str:
+    """`table` as text."""
+    return table(name).to_string(float_format="{:.4f}".format, na_rep="")
+
+
+def speed_text(name: str = "speed_synthcrowd-sense-mini") -> str:
+    """The stored `speed` study: milliseconds and frames per second, by what was timed."""
+    rows = read_study(name)
+    rows["ms"] = (1000 * rows["seconds"].astype(float)).round(1)
+    wide = rows.pivot(index=["sampling", "S"], columns="what", values=["ms", "frames per second"])
+    return wide.reindex([v for v in VARIANTS if v in wide.index]).to_string(float_format="{:.1f}".format)
+
+
+def claims_text() -> str:
+    """Verdicts on the paper's claims about Table X alone. One network stands behind them: one seed."""
+    ledger = paper.claims()
+    ids = ledger.loc[ledger["table"] == "X", "id"].tolist()
+    found = verdicts({}, numbers=decisions.from_studies(paths.RESULTS), claims=ids)
+    width = max(len(word) for word in found["verdict"])
+    return "\n".join(
+        f"{row.verdict:{width}}  {row.held}/{row.parts} parts hold  {row.predicate}" for row in found.itertuples()
+    )
 
 
 def main() -> None:

@@ -51,3 +51,14 @@ def test_means_and_bands_stand_at_their_number():
     assert figure.axes[3].lines[0].get_ydata().tolist() == pytest.approx([0.15, 0.25])  # mAR
     assert [tick.get_text() for tick in figure.axes[5].get_xticklabels()] == ["8", "16", "32"]
     assert first.lines[1].get_ydata()[0] == 0.7
+
+
+def test_deviations_are_whiskers():
+    index = pd.MultiIndex.from_tuples([("independent", 1), ("limit", 1)], names=["sampling", "S"])
+    columns = {"mAP σ20": [0.5, 0.6], "mAR σ20": [0.9, 0.8], "± mAP σ20": [0.01, None], "± mAR σ20": [0.02, None]}
+    figure = ablations.deviations(pd.DataFrame(columns, index=index))
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["independent, S = 1", "limit"]
+    (bars,) = right.collections
+    assert bars.get_segments()[0][:, 0].tolist() == pytest.approx([0.88, 0.92])
+    assert bars.get_segments()[1][:, 0].tolist() == pytest.approx([0.8, 0.8])
