@@ -44,13 +44,20 @@ def as_text(name: str) -> str:
     return read_study(name).drop(columns=["group", "seed"], errors="ignore").to_string(index=False)
 
 
-def seeds_text(name: str, by: Sequence[str] = ("model", "options", "steps")) -> str:
+def seeds_text(name: str, by: Sequence[str] = ("model", "options", "steps"), only: Sequence[str] | None = None) -> str:
     """A stored study with several seeds: mean ± standard deviation over the seeds of each row, as plain text.
 
     Args:
-        by: the columns that tell rows apart ("method" and "differs" in studies of `runner`).
+        by: the columns that tell rows apart ("method" and "differs" in studies of `runner`); "name" is the first part
+            of a label, a method with its variant or a stage.
+        only: values of the first of these columns; None is all.
     """
-    grouped = read_study(name).groupby(list(by), sort=False)
+    rows = read_study(name)
+    if "name" in by:
+        rows["name"] = rows["label"].str.replace(r"-[^-]+-seed\d+$", "", regex=True)
+    if only is not None:
+        rows = rows[rows[by[0]].isin(only)]
+    grouped = rows.groupby(list(by), sort=False)
     table = pd.DataFrame({"seeds": grouped.size()})
     for column in _SHOWN:
         digits = 2 if column == "MAE" else 3
