@@ -54,6 +54,25 @@ def control(data: str) -> Iterator[Row]:
             yield behind(start, f"{method}-seed{seed}", data, method, seed, tests=images)
 
 
+def whole(data: str) -> Iterator[Row]:
+    """Does freezing hide anything? After the second stage a third one in which the backbone learns too.
+
+    The same for RAZNet, stacked frames and GNANet: 300 steps of crops as in the first stage, a quarter of its rate.
+    """
+    for seed in SEEDS[:2]:
+        start = f"stage1-seed{seed}"
+        yield Row(start, data, "raznet", seed)
+        for method in ("raznet", "frame-stack", "gnanet"):
+            frozen = behind(start, f"{method}-seed{seed}", data, method, seed)
+            yield frozen
+            first = Row(start, data, "raznet", seed).full_recipe
+            recipe = {
+                "frozen": False, "crop": first.crop, "batch_size": first.batch_size, "steps": 300,
+                "learning_rate": first.learning_rate / 4,
+            }  # fmt: skip
+            yield Row(f"whole-{method}-seed{seed}", data, method, seed, recipe=recipe, start=frozen.label)
+
+
 def fusion(data: str) -> Iterator[Row]:
     """How attention joins the feature: not at all, the paper's sum, a learned factor, a 1×1 convolution.
 
@@ -120,6 +139,7 @@ class Study:
 STUDIES = {
     "rates": Study(rates, (*VIDEO, *SINGLE)),
     "control": Study(control, ("synthcrowd-sense",)),
+    "whole": Study(whole, VIDEO),
     "fusion": Study(fusion, (*VIDEO, *SINGLE)),
     "gamma": Study(gamma, ("synthcrowd-sense",)),
     "transfer": Study(transfer, ()),
