@@ -20,6 +20,8 @@ SMALL = {"width": 1 / 32, "norm": "batch"}
         ("s-gnanet", {}, 18_242_305),
         ("frame-stack", {}, 25_320_705),
         ("gnanet", {"gamma": (5.0,), "num_points": 8}, 30_039_809),  # attention has no parameters
+        ("gnanet", {"attention": "random"}, 30_039_809),
+        ("gnanet", {"attention": "deformable"}, 31_861_985),  # two modules of one frame, one of three
     ],
 )
 def test_parameter_counts_at_full_width(name, options, count):
