@@ -61,12 +61,13 @@ def f1_at(
     detections = sum(len(points) for points, _ in counted)
     heads = sum(len(np.asarray(truth)) for truth in ground_truth)
     return {
-        "precision": _ratio(hits, detections),
-        "recall": _ratio(hits, heads),
-        "F1": _ratio(2 * hits, detections + heads),
-        "detections_per_head": _ratio(detections, heads),
+        "precision": ratio(hits, detections),
+        "recall": ratio(hits, heads),
+        "F1": ratio(2 * hits, detections + heads),
+        "detections_per_head": ratio(detections, heads),
     }
 
 
-def _ratio(part: int, whole: int) -> float:
+def ratio(part: int, whole: int) -> float:
+    """NaN where there is nothing to take a part of."""
     return part / whole if whole else float("nan")

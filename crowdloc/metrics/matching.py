@@ -72,7 +72,7 @@ def match_images(
 
     # No pair farther apart than this can match; the 0.1 % is for rounding, the similarity itself decides.
     radius = 1.001 * widths.max(initial=0.0) * np.sqrt(-2 * np.log(levels.min(initial=1.0)))
-    detection, head, squared = _close_pairs(ranked, radius)
+    detection, head, squared = close_pairs(ranked, radius)
     num_detections = sum(len(points) for points, _ in ranked)
     num_heads = sum(len(truth) for _, truth in ranked)
     flags = np.empty((len(widths), len(levels), num_detections), dtype=bool)
@@ -80,7 +80,7 @@ def match_images(
         # The same operations in the same order as pycocotools, for equality to the last bit.
         similarity = np.exp(-(squared / (sigma * sigma) / 2))
         near = similarity >= levels.min(initial=1.0)
-        holder = _holders(detection[near], head[near], similarity[near], num_detections, num_heads, levels)
+        holder = greedy_holders(detection[near], head[near], similarity[near], num_detections, num_heads, levels)
         for level, who in enumerate(holder):
             row[level] = _is_holder(who, num_detections)
     ends: NDArray[np.int64] = np.cumsum([len(by_score) for by_score in order], dtype=np.int64)
@@ -100,13 +100,13 @@ def matched_heads(
     level = _check_levels([similarity])
     order = np.argsort(-values, kind="stable")
     radius = 1.001 * width * np.sqrt(-2 * np.log(level.min()))
-    detection, head, squared = _close_pairs([(places[order] * factor, heads * factor)], radius)
+    detection, head, squared = close_pairs([(places[order] * factor, heads * factor)], radius)
     alike = np.exp(-(squared / (width * width) / 2))
-    holder = _holders(detection, head, alike, len(places), len(heads), level)[0]
+    holder = greedy_holders(detection, head, alike, len(places), len(heads), level)[0]
     return np.append(order, -1)[holder]
 
 
-def _close_pairs(
+def close_pairs(
     images: list[tuple[NDArray[np.float64], NDArray[np.float64]]], radius: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Detection, head (indices run through all images) and squared distance of pairs within `radius`."""
@@ -131,7 +131,7 @@ def _close_pairs(
     return detection, head, distance
 
 
-def _holders(
+def greedy_holders(
     detection: NDArray[np.int64],
     head: NDArray[np.int64],
     similarity: NDArray[np.float64],
