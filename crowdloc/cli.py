@@ -105,11 +105,17 @@ def _report(o: argparse.Namespace) -> None:
 
     last = paths.BUILD / "report.txt"
     if o.source is None and last.is_file():
-        print(last.read_text(encoding="utf-8"), end="")
-        return
-    from crowdloc.results import overview
+        text = last.read_text(encoding="utf-8")
+    else:
+        from crowdloc.results import overview
 
-    print(overview.report(o.source or "stored", o.data_root))
+        text = f"{overview.report(o.source or 'stored', o.data_root)}\n"
+    if not o.site:
+        print(text, end="")
+        return
+    from crowdloc.reproduce import site
+
+    print(site.build(text, Path(o.out) if o.out else None))
 
 
 def _train(o: argparse.Namespace) -> None:
@@ -371,6 +377,8 @@ def _parser() -> _Parser:
 
     report = add("report", _report, "the report of the last run; with --source it is made anew")
     report.add_argument("--source", choices=("stored", "weights", "train"), help="what is missing is computed")
+    report.add_argument("--site", action="store_true", help="build the static site around it; prints its start page")
+    report.add_argument("--out", metavar="FOLDER", help="where the site goes; default: build/site")
     data_root(report)
 
     refresh = add("refresh", _refresh, "for authors: execute notebooks in place (all if none is named)")

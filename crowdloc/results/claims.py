@@ -9,7 +9,6 @@ from crowdloc.results.runs import Run
 from crowdloc.results.tables import PRINTED, Table, paper_rows
 from crowdloc.results.verdicts import Row, verdicts
 
-
 # Mall stands for SenseCrowd where real video is asked about: the other set of street video with heads in every frame.
 _STANDS_FOR = PRINTED | {"mall": "SenseCrowd"}
 

@@ -8,8 +8,8 @@ Columns:
     id, section, table, predicate: as in `results/paper/claims.csv`.
     print, print parts: the answer of the paper's own numbers, and "held/all" of its comparisons.
     undisputed: the same with every cell open that cannot be right together with others (`crowdloc.paper.repairs`).
-    synthcrowd, real: verdicts of measured runs on generated and on real data; "… parts" is "held/measured/all", "…
-        after Holm" the verdict if all claims on that kind of data are tested together at 5 %, "real data" says which.
+    synthcrowd, real: verdicts of measured runs on generated and real data; "… parts" is "held/measured/all",
+    … after Holm: the verdict if all claims on that kind of data are tested together at 5 %; "real data" says which.
     no data: verdicts on the operator itself, which need no data set.
     decided by: files that decide what no cell of a table does, here or on a side (`crowdloc.results.decisions`).
 
