@@ -41,7 +41,9 @@ html_math_renderer = "docutils"  # MathML, which every browser draws itself: no 
 def _math(translator: Any, node: nodes.Element, *, block: bool) -> None:
     """MathML in place of LaTeX; what docutils cannot read stays LaTeX, with a warning."""
     try:
-        made = tex2mathml(node.astext(), as_block=block)
+        # LaTeX takes \\frac12 as \frac{1}{2}; docutils wants the braces.
+        text = re.sub(r"\\[dt]?frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", node.astext())
+        made = tex2mathml(text, as_block=block)
         # docutils marks ⊤ and ⟂ as identifiers; browsers set those in italics and sometimes as a box.
         made = re.sub(r"<mi>(⊤|⊥)</mi>", r'<mi mathvariant="normal">\1</mi>', made)
     except MathError as error:
@@ -54,10 +56,18 @@ def _math(translator: Any, node: nodes.Element, *, block: bool) -> None:
 
 
 def _plain(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings are prose, no reStructuredText: `*`, `|` and a trailing `_` mean themselves, outside of backticks."""
-    for i, line in enumerate(lines):
+    """Docstrings are prose, no reStructuredText: `*`, `|` and a trailing `_` mean themselves, outside of backticks.
+
+    A list may follow its sentence without a blank line.
+    """
+    plain: list[str] = []
+    for line in lines:
+        before = plain[-1] if plain else ""
+        if line.startswith("- ") and before and not before.startswith(("- ", "  ")):
+            plain.append("")
         parts = re.split(r"(`[^`]*`)", line)
-        lines[i] = "".join(p if p.startswith("`") else re.sub(r"([*|]|(?<=\w)_(?!\w))", r"\\\1", p) for p in parts)
+        plain.append("".join(p if p.startswith("`") else re.sub(r"([*|]|(?<=\w)_(?!\w))", r"\\\1", p) for p in parts))
+    lines[:] = plain
 
 
 def setup(app: Sphinx) -> None:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from crowdloc import paper
-from crowdloc.core import paths
 from crowdloc.figures.ablations import differences
 from crowdloc.figures.localization import style
 from crowdloc.models.registry import label
 from crowdloc.reproduce import graph, notebooks
+from crowdloc.results import ledger
 from crowdloc.results.experiments import SOURCES, Experiment, all_experiments
 from crowdloc.results.tables import read_table
-from crowdloc.results.verdicts import steps
+from crowdloc.results.verdicts import NOT_MEASURED, steps
 
-# What the picture compares, on Table II's stand-in data: the frames, the attention, and one against the other.
+# What the picture compares, on generated and on real video: the frames, the attention, and one against the other.
+VIDEOS = {"SynthCrowd": "II", "Mall (real video)": "Mall"}  # what a panel is called -> table
 PAIRS = {
     "three frames stacked − one frame (RAZNet)": ("frame-stack", "raznet"),
     "GNANet (attention) − one frame (RAZNet)": ("gnanet", "raznet"),
@@ -30,37 +32,47 @@ ARTEFACTS = (
     *(f"Table {number}" for number in paper.NUMBERS),
     *("Figure 1: annotated samples", "Figure 2: the network", "Figure 3: predictions", "Appendix A: the error bound"),
 )
+# Columns of the ledger -> what they are called on the page.
+_COLUMNS = {
+    "print": "in print",
+    "undisputed": "undisputed",
+    "synthcrowd": "on SynthCrowd",
+    "real": "on real data",
+    "no data": "without data",
+}
 
 
 def parts(report: str) -> dict[str, str | bytes]:
     """Content by file name of what `docs/*.md` include from `generated/`."""
-    found = steps(read_table("II"), PAIRS)
+    found = {video: steps(read_table(number), PAIRS) for video, number in VIDEOS.items()}
     return {
         "found.md": findings(found),
         "found.png": picture(found),
         "status.md": status(),
-        "claims.md": ledger(),
+        "claims.md": claims(),
         "report.txt": report.rstrip() + "\n",
     }
 
 
-def findings(found: pd.DataFrame) -> str:
-    """The picture with its caption, and a sentence for every comparison."""
-    lines = [f"- {_sentence(row)}" for row in found.to_dict("records")]
+def findings(found: Mapping[str, pd.DataFrame]) -> str:
+    """The picture with its caption, and a sentence for every comparison on every video."""
     caption = (
         "Differences in mAP at σ = 20 (in pixels of a 1080-row frame) between networks that stand behind the same "
-        "trained features, on SynthCrowd: mean over seeds, 95 % interval over scenes and seeds. To the right of zero "
-        "the first of the two is better."
+        "trained features: mean over seeds, 95 % interval over scenes and seeds. To the right of zero the first of the "
+        "two is better."
     )
-    return "\n".join([f"![{caption}](generated/found.png)", "", f"*{caption}*", "", *lines, ""])
+    lines = [f"![{caption}](generated/found.png)", "", f"*{caption}*", ""]
+    for video, table in found.items():
+        lines += [f"{video}:", "", *(f"- {_sentence(row)}" for row in table.to_dict("records")), ""]
+    return "\n".join(lines)
 
 
-def picture(found: pd.DataFrame) -> bytes:
-    """The differences as a PNG."""
+def picture(found: Mapping[str, pd.DataFrame]) -> bytes:
+    """The differences as a PNG, one panel per video."""
     import matplotlib.pyplot as plt
 
     style()
-    figure = differences({"SynthCrowd": found})
+    figure = differences(found)
     with io.BytesIO() as file:
         figure.savefig(file, format="png", dpi=144, metadata={"Software": None})
         plt.close(figure)
@@ -68,18 +80,17 @@ def picture(found: pd.DataFrame) -> bytes:
 
 
 def status() -> str:
-    """A table of all artefacts: those with a notebook, and what of it is measured; then those without."""
-    lines = ["| notebook | of the paper | measured | not measured |", "|---|---|---|---|"]
-    there = {path.stem[:2]: path for path in notebooks.numbered()}
-    for stem, path in there.items():
-        number = int(stem)
-        artefact = ARTEFACTS[number - 1].partition(":")[0] if 0 < number <= len(ARTEFACTS) else "–"
-        measured, missing = _measured(path)
-        lines.append(f"| [{stem} {title(path)}](notebooks/{path.name}) | {artefact} | {measured} | {missing} |")
-    for number, artefact in enumerate(ARTEFACTS, start=1):
-        if f"{number:02}" not in there:
-            lines.append(f"| {number:02}: none yet | {artefact} | – | all |")
-    return "\n".join(lines) + "\n"
+    """A table of all artefacts in the order of their numbers: what of each is measured, or that it has no notebook."""
+    there = {int(path.stem[:2]): path for path in notebooks.numbered()}
+    rows = []
+    for number in sorted({*there, *range(1, len(ARTEFACTS) + 1)}):
+        artefact = ARTEFACTS[number - 1] if 0 < number <= len(ARTEFACTS) else "–"
+        if number in there:
+            name = f"[{number:02} {title(there[number])}](notebooks/{there[number].name})"
+            rows.append((name, artefact.partition(":")[0], *_measured(there[number])))
+        else:
+            rows.append((f"{number:02}: none yet", artefact, "–", "all"))
+    return markdown(pd.DataFrame(rows, columns=["notebook", "of the paper", "measured", "not measured"]))
 
 
 def title(path: Path) -> str:
@@ -89,29 +100,23 @@ def title(path: Path) -> str:
     return match[1].strip() if match else path.stem
 
 
-def ledger() -> str:
-    """Every claim of the paper: what it says, and what its own printed numbers, and stored verdicts, say about it."""
-    table = paper.check_claims()
-    shown = pd.DataFrame(
-        {
-            "where": [_where(row) for row in table.to_dict("records")],
-            "claim": table["predicate"],
-            "in print": table["holds_in_print"],
-        }
-    )
-    stored = paths.RESULTS / "claims.csv"
-    if stored.is_file():
-        measured = pd.read_csv(stored, dtype=str, keep_default_na=False).set_index("id").reindex(table["id"])
-        for column, name in (("synthcrowd", "on SynthCrowd"), ("real", "on real data"), ("no data", "without data")):
-            shown[name] = measured[column].fillna("not measured").to_numpy()
-    counts = shown["in print"].value_counts()
-    words = ", ".join(f"{word}: {count}" for word, count in counts.items())
+def claims() -> str:
+    """The stored ledger as two tables: how often each answer was given, and every claim with its answers."""
+    table = ledger.read()
+    counts = ledger.summary(table).rename(columns=_COLUMNS).rename_axis("answer").reset_index()
+    where = [_where(row) for row in table.to_dict("records")]
+    answers = {name: table[column] for column, name in _COLUMNS.items()}
+    answers["on real data"] = [_with(row["real"], row["real data"]) for row in table.to_dict("records")]
+    shown = pd.DataFrame({"where": where, "claim": table["predicate"], **answers, "decided by": table["decided by"]})
     intro = (
-        f"{len(shown)} claims that a number can decide. Do the paper's own printed numbers bear them out? {words}. "
-        "The other columns are verdicts of measurements made here, on generated video, on real data (Mall stands for "
-        "SenseCrowd there), or on the operator itself; [the readme](readme.md) says how they are reached.\n\n"
+        f"The paper makes {len(table)} claims that a number can decide. *In print*: do its own printed numbers bear "
+        "the claim out? *Undisputed*: do they still, when cells that cannot be right together are left open? The other "
+        "columns are verdicts of measurements made here: on generated video, on real data (Mall stands for "
+        "SenseCrowd), or on the operator itself, without data. They are verdicts of 95 % intervals over scenes and "
+        "seeds, each claim by itself; [the file](/results/claims.csv) also has how many comparisons of a claim were "
+        "measured and held, and what is left when all claims are tested together."
     )
-    return intro + markdown(shown)
+    return f"{intro}\n\n{markdown(counts)}\n{markdown(shown)}"
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -123,12 +128,17 @@ def markdown(table: pd.DataFrame) -> str:
 def _sentence(row: dict[str, str]) -> str:
     if not row["low"]:
         return f"{row['comparison']}: {row['verdict']}."
-    interval = f"95 % interval {row['low']} to {row['high']}"
-    return f"{row['comparison']}: {row['difference']} mAP ({interval}), *{_word(row['verdict'])}*."
+    difference, low, high = (row[name].replace("-", "−") for name in ("difference", "low", "high"))
+    return f"{row['comparison']}: {difference} mAP (95 % interval {low} to {high}), *{_word(row['verdict'])}*."
 
 
 def _word(verdict: str) -> str:
     return {"holds": "better", "does not hold": "worse"}.get(verdict, verdict)
+
+
+def _with(verdict: str, data: str) -> str:
+    """A verdict and the data it is from."""
+    return verdict if verdict in (ledger.NOT_APPLICABLE, NOT_MEASURED) or not data else f"{verdict} ({data})"
 
 
 def _where(claim: dict[str, str]) -> str:
@@ -137,7 +147,7 @@ def _where(claim: dict[str, str]) -> str:
 
 
 def _measured(path: Path) -> tuple[str, str]:
-    """Methods of a notebook's experiments with and without stored results, with the number of seeds."""
+    """Methods of a notebook's experiments with and without stored results, by the number of seeds."""
     seeds: dict[str, list[bool]] = {}
     read = graph.uses(path).experiments
     if set(read) >= set(all_experiments()):
@@ -146,8 +156,12 @@ def _measured(path: Path) -> tuple[str, str]:
         seeds.setdefault(_shown(experiment), []).append("stored" in graph.state(experiment))
     if not seeds:
         return "no training", "–"
-    done = [f"{name} ({sum(found)} of {len(found)} seeds)" for name, found in seeds.items() if any(found)]
-    return ", ".join(done) or "–", ", ".join(name for name, found in seeds.items() if not any(found)) or "–"
+    groups: dict[str, list[str]] = {}  # names by how many of their seeds are stored
+    for name, found in seeds.items():
+        count = sum(found) if all(found) else f"{sum(found)} of {len(found)}"
+        groups.setdefault(f"{count} seed{'s' * (len(found) > 1)}", []).append(name)
+    done = "; ".join(f"{count}: {', '.join(names)}" for count, names in groups.items() if not count.startswith("0 "))
+    return done or "–", ", ".join(name for name, found in seeds.items() if not any(found)) or "–"
 
 
 def _shown(experiment: Experiment) -> str:

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+import runpy
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+from docutils import nodes
+from site_pages import Links, broken, fetched, pages
 
 from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.reproduce import frontpage, notebooks, reference, site
+from crowdloc.reproduce import frontpage, graph, notebooks, reference, site
+from crowdloc.results import ledger
+from crowdloc.results.experiments import Experiment
 
-
-class Links(HTMLParser):
-    """What a page leads to and what it loads, and the anchors that it has."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.leads, self.loads, self.anchors, self.kinds = [], [], {""}, set()
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
-        self.kinds.add(tag)
-        self.anchors |= {found[key] for key in ("id", "name") if found.get(key)}
-        if tag == "a" and "href" in found:
-            self.leads.append(found["href"])
-        self.loads += [found[key] for key in ("src", "href") if key in found and tag != "a"]
+ANSWERS = {"print": "yes", "undisputed": "partly", "synthcrowd": "not measured", "real": "holds", "real data": "mall"}
+CLAIM = {"id": "a", "section": "V", "table": "II V", "predicate": "one | two", "no data": "", "decided by": ""}
+LEDGER = pd.DataFrame([CLAIM | ANSWERS])
 
 
 @pytest.fixture(scope="module")
@@ -40,40 +31,28 @@ def built(tmp_path_factory):
         few = [path for path in notebooks.numbered() if path.stem[:2] in ("13", "18")]
         patch.setattr(notebooks, "numbered", lambda: few)
         patch.setattr(reference, "ROOMS", {"core": "errors, files, paths"})
-        patch.setattr(frontpage, "ledger", lambda: "| claim |\n|---|\n| one |\n")
+        patch.setattr(ledger, "read", lambda: LEDGER)
         start = site.build("table | stored\nII    | .5\n", out)
     assert start == out / "index.html"
     return out
-
-
-def pages(out: Path) -> dict[Path, Links]:
-    return {path: Links(path.read_text(encoding="utf-8")) for path in sorted(out.rglob("*.html"))}
 
 
 def test_every_link_leads_somewhere_and_nothing_is_fetched(built):
     found = pages(built)
     names = {str(path.relative_to(built)) for path in found}
     assert {"index.html", "readme.html", "claims.html", "report.html", "contributing.html", "search.html"} <= names
-    broken = []
-    for path, page in found.items():
-        assert [link for link in page.loads if urlsplit(link).scheme in ("http", "https")] == [], path.name
-        for link in page.leads + page.loads:
-            parts = urlsplit(link)
-            if parts.scheme or link.startswith("data:"):
-                continue
-            target = path if not parts.path else (path.parent / unquote(parts.path)).resolve()
-            if not target.is_file():
-                broken.append(f"{path.name}: {link}")
-            elif target in found and parts.fragment and parts.fragment not in found[target].anchors:
-                broken.append(f"{path.name}: {link}")
+    assert fetched(found) == []
     few = ("notebooks/", "api/")  # pages that this small site leaves out
-    assert [line for line in broken if not any(part in line for part in few)] == []
+    assert [line for line in broken(built, found) if not any(part in line for part in few)] == []
 
 
 def test_start_page_says_what_was_found_and_mathematics_is_drawn_by_the_browser(built):
     start = (built / "index.html").read_text(encoding="utf-8")
-    assert "GNANet (attention) − one frame (RAZNet): +0.008" in start and "found.png" in start
+    assert re.search(r"GNANet \(attention\) − one frame \(RAZNet\): [+−]0\.\d+ mAP \(95 % interval [+−]0", start)
+    assert "Mall (real video)" in start and "found.png" in start
     assert "Annotated samples" in start and "none yet" in start
+    claims = (built / "claims.html").read_text(encoding="utf-8")
+    assert all(f"<p>{text}</p>" in claims for text in ("one | two", "holds (mall)", "V, Table II, V"))
     assert ".5" in (built / "report.html").read_text(encoding="utf-8")
     assert "math" in Links((built / "notebooks/18_kernel_benchmark.html").read_text(encoding="utf-8")).kinds
     assert (built / "searchindex.js").is_file()
@@ -124,7 +103,42 @@ def test_without_a_clone_there_is_no_site(tmp_path, monkeypatch):
         site.build("", tmp_path / "out")
 
 
-def test_bars_do_not_end_a_cell():
-    import pandas as pd
+CONFIGURATION = runpy.run_path(str(paths.ROOT / "docs" / "conf.py"))
 
+
+def drawn(latex):
+    translator = SimpleNamespace(body=[], encode=str)
+    with pytest.raises(nodes.SkipNode):
+        CONFIGURATION["_math"](translator, nodes.math("", latex), block=False)
+    return re.sub(r"\s*\n\s*", "", "".join(translator.body))
+
+
+@pytest.mark.parametrize("latex", [r"\tfrac12", r"\frac12", r"\tfrac 1 2", r"\frac{1}{2}"])
+def test_a_half_in_every_spelling_of_latex(latex):
+    assert "<mfrac><mn>1</mn><mn>2</mn></mfrac>" in drawn(latex)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mathematics_that_docutils_cannot_read_stays_latex():
+    assert drawn(r"\nosuch") == r"<code>\nosuch</code>"
+
+
+def test_docstrings_are_prose():
+    lines = ["Deviations:", "- a `*b` *c*", "  over two lines", "- n_ and n_i", "", "- alone"]
+    CONFIGURATION["_plain"](None, "", "", None, None, lines)
+    assert lines[:3] == ["Deviations:", "", r"- a `*b` \*c\*"]
+    assert lines[3:] == ["  over two lines", r"- n\_ and n_i", "", "- alone"]
+
+
+def test_bars_do_not_end_a_cell():
     assert re.fullmatch(r"\| a \|\n\| --- \|\n\| x\\\|y \|\n", frontpage.markdown(pd.DataFrame({"a": ["x|y"]})))
+
+
+def test_what_is_measured_is_said_by_number_of_seeds(monkeypatch, tmp_path):
+    ids = ("gnanet/seed0", "gnanet/seed1", "raznet/seed0")
+    of_it = [Experiment.parse(f"synthcrowd-sense-mini/{name}") for name in ids]
+    monkeypatch.setattr(graph, "uses", lambda path: graph.Uses((), (), tuple(of_it)))
+    monkeypatch.setattr(graph, "state", lambda experiment: ["stored"] if experiment == of_it[0] else ["weights"])
+    assert frontpage._measured(tmp_path) == ("1 of 2 seeds: GNANet", "RAZNet")
+    monkeypatch.setattr(graph, "state", lambda experiment: ["stored"])
+    assert frontpage._measured(tmp_path) == ("2 seeds: GNANet; 1 seed: RAZNet", "–")
