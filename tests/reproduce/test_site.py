@@ -19,7 +19,7 @@ from crowdloc.results import ledger
 from crowdloc.results.experiments import Experiment
 
 ANSWERS = {"print": "yes", "undisputed": "partly", "synthcrowd": "not measured", "real": "holds", "real data": "mall"}
-CLAIM = {"id": "a", "section": "V", "table": "II V", "predicate": "one | two", "no data": "", "decided by": ""}
+CLAIM = {"id": "a", "section": "V", "table": "II V", "predicate": "one | two", "no data": "", "decided by": "x"}
 LEDGER = pd.DataFrame([CLAIM | ANSWERS])
 
 
@@ -48,11 +48,11 @@ def test_every_link_leads_somewhere_and_nothing_is_fetched(built):
 
 def test_start_page_says_what_was_found_and_mathematics_is_drawn_by_the_browser(built):
     start = (built / "index.html").read_text(encoding="utf-8")
-    assert re.search(r"GNANet \(attention\) − one frame \(RAZNet\): [+−]0\.\d+ mAP \(95 % interval [+−]0", start)
+    assert re.search(r"GNANet − one frame: [+−]0\.\d+ mAP \(95 % interval [+−]0", start)
     assert "Mall (real video)" in start and "found.png" in start
     assert "Annotated samples" in start and "none yet" in start
     claims = (built / "claims.html").read_text(encoding="utf-8")
-    assert all(f"<p>{text}</p>" in claims for text in ("one | two", "holds (mall)", "V, Table II, V"))
+    assert all(f"<p>{text}</p>" in claims for text in ("one | two<br><em>(x)</em>", "holds (mall)", "V, Table II, V"))
     assert ".5" in (built / "report.html").read_text(encoding="utf-8")
     assert "math" in Links((built / "notebooks/18_kernel_benchmark.html").read_text(encoding="utf-8")).kinds
     assert (built / "searchindex.js").is_file()
@@ -130,15 +130,24 @@ def test_docstrings_are_prose():
     assert lines[3:] == ["  over two lines", r"- n\_ and n_i", "", "- alone"]
 
 
+def test_a_sentence_says_when_a_verdict_needs_to_stand_alone():
+    row = {"comparison": "a − b", "difference": "-0.007", "low": "-0.014", "high": "-0.001"}
+    words = "a − b: −0.007 mAP (95 % interval −0.014 to −0.001), *worse*"
+    assert frontpage._sentence(row | {"verdict": "does not hold", "after Holm": "does not hold"}) == f"{words}."
+    alone = frontpage._sentence(row | {"verdict": "does not hold", "after Holm": "inconclusive"})
+    assert alone == f"{words} by itself, *inconclusive* when all three are tested together."
+    assert frontpage._sentence({"comparison": "a − b", "low": "", "verdict": "not measured"}) == "a − b: not measured."
+
+
 def test_bars_do_not_end_a_cell():
     assert re.fullmatch(r"\| a \|\n\| --- \|\n\| x\\\|y \|\n", frontpage.markdown(pd.DataFrame({"a": ["x|y"]})))
 
 
 def test_what_is_measured_is_said_by_number_of_seeds(monkeypatch, tmp_path):
-    ids = ("gnanet/seed0", "gnanet/seed1", "raznet/seed0")
+    ids = ("raznet.stage1/seed0", "gnanet/seed0", "gnanet/seed1", "raznet/seed0")
     of_it = [Experiment.parse(f"synthcrowd-sense-mini/{name}") for name in ids]
     monkeypatch.setattr(graph, "uses", lambda path: graph.Uses((), (), tuple(of_it)))
-    monkeypatch.setattr(graph, "state", lambda experiment: ["stored"] if experiment == of_it[0] else ["weights"])
+    monkeypatch.setattr(graph, "state", lambda experiment: ["stored"] if experiment == of_it[1] else ["weights"])
     assert frontpage._measured(tmp_path) == ("1 of 2 seeds: GNANet", "RAZNet")
     monkeypatch.setattr(graph, "state", lambda experiment: ["stored"])
     assert frontpage._measured(tmp_path) == ("2 seeds: GNANet; 1 seed: RAZNet", "–")
