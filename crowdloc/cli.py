@@ -13,6 +13,9 @@ from typing import Any, NoReturn
 
 from crowdloc.core.errors import CrowdlocError
 
+# Packages of the extra `notebooks`; plain installation does without.
+_OF_NOTEBOOKS = ("lightning", "matplotlib", "nbformat", "papermill", "pyarrow", "seaborn", "snakemake")
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -38,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             message += "; free some space and run the same command again"
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _OF_NOTEBOOKS:
+            raise
+        message = f"{error.name} is not installed: pip install 'crowdloc[notebooks]' brings it"
     except KeyboardInterrupt:
         print("crowdloc: stopped", file=sys.stderr)
         return 130

@@ -11,8 +11,6 @@ from pathlib import Path
 import pandas as pd
 
 from crowdloc import paper
-from crowdloc.figures.ablations import differences
-from crowdloc.figures.localization import style
 from crowdloc.models.registry import label
 from crowdloc.reproduce import graph, notebooks
 from crowdloc.results import ledger
@@ -72,9 +70,13 @@ def picture(found: Mapping[str, pd.DataFrame]) -> bytes:
     """The differences as a PNG: all of them on one axis, so that their sizes compare."""
     import matplotlib.pyplot as plt
 
+    from crowdloc.figures.ablations import differences
+    from crowdloc.figures.looks import style
+
     style()
     rows = pd.concat([table.assign(comparison=f"{video}:  " + table["comparison"]) for video, table in found.items()])
     figure = differences({"": rows})
+    figure.axes[0].locator_params(axis="x", nbins=4)
     with io.BytesIO() as file:
         figure.savefig(file, format="png", dpi=144, metadata={"Software": None})
         plt.close(figure)
