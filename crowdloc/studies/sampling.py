@@ -109,12 +109,6 @@ def table(name: str = "draws_synthcrowd-sense-mini") -> pd.DataFrame:
     return grouped[columns].mean().assign(runs=grouped.size(), **deviations)
 
 
-def check(source: str) -> None:
-    """Refuse every depth but "stored": the studies are made by hand, on a quiet machine."""
-    if source != "stored":
-        raise CrowdlocError(f"source {source!r}: this notebook reads stored studies only; pass source='stored'")
-
-
 def printed() -> str:
     """Table X as the paper prints it."""
     cells = paper.table("X").pivot(index="row", columns="metric", values="value")
