@@ -298,7 +298,7 @@ def _all(words: Sequence[str]) -> str:
 
 def _margin(part: int, weights: Floats, sums: Sums) -> Floats:
     """How far the median of one part stays below `CLOSE`."""
-    return CLOSE - _medians(weights, sums)[:, part]
+    return CLOSE - _medians(weights, sums[:, [part]])[:, 0]
 
 
 def accurate(group: Sequence[Heads]) -> tuple[str, str]:
@@ -325,7 +325,7 @@ def varies_less(several: Sequence[Heads], one: Sequence[Heads]) -> tuple[str, st
 
     word, found = _judged(pairs, less)
     low, high = found.interval()
-    return word, f"{-found.value:+.3f} ({-high:+.3f} to {-low:+.3f})"
+    return word, f"largest - smallest recall differs by {0 - found.value:+.3f} ({0 - high:+.3f} to {0 - low:+.3f})"
 
 
 def grows(group: Sequence[Heads]) -> tuple[str, str]:
