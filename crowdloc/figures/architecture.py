@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -109,12 +108,23 @@ def _box(ax: Axes, centre: tuple[float, float], block: Block) -> None:
     top = y + _HEIGHT / 2
     ax.text(x, top - 0.15, block.title, fontsize=11, weight="bold", color=_INK, ha="center", va="center", zorder=5)
     _pictures(ax, (x, top - 0.3 - _PICTURE[1] / 2), block.pictures)
-    lines = [*textwrap.wrap(block.what, 29), *block.lines]
+    lines = [*_broken(block.what), *block.lines]
     start, step = top - 0.3 - _PICTURE[1] - 0.13, 0.163
     for number, line in enumerate(lines):
         first = number < len(lines) - len(block.lines) + 1
         ax.text(x, start - number * step, line, fontsize=8.6, color=_INK if first else _PALE, ha="center", va="center",
                 zorder=5)  # fmt: skip
+
+
+def _broken(text: str, longest: int = 25) -> list[str]:
+    """Lines of a text, broken after semicolons only."""
+    lines: list[str] = []
+    for part in text.split("; "):
+        if lines and len(lines[-1]) + 2 + len(part) <= longest:
+            lines[-1] += f"; {part}"
+        else:
+            lines.append(part)
+    return lines
 
 
 def _pictures(ax: Axes, centre: tuple[float, float], pictures: Sequence[NDArray[Any]]) -> None:
@@ -213,7 +223,7 @@ def _rounded(corners: Sequence[tuple[float, float]]) -> Path:
 
 def shares(tables: Mapping[str, pd.DataFrame], titles: Mapping[str, str]) -> Figure:
     """Bars of percent by stage (index) and quantity (columns), a panel for every table; `titles` name the stages."""
-    figure, axes = plt.subplots(1, len(tables), figsize=(6.4 * len(tables), 3.9), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(tables), figsize=(6.4 * len(tables), 4.9), sharey=True, squeeze=False)
     for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
         for number, column in enumerate(table.columns):
             y = np.arange(len(table)) + 0.8 * ((number + 0.5) / len(table.columns) - 0.5)

@@ -72,9 +72,9 @@ def frames(shown: Sequence[Judged]) -> Figure:
 
 
 def views(frame: Judged) -> tuple[View, View]:
-    """The part of the frame with most errors, and of those that are far from it the one with most heads.
+    """The part of the frame with most errors, and of those that do not overlap it the one with most heads.
 
-    Far: shifted by half a side at least. Of several the one with more heads (errors), then the upper left one.
+    Of several the one with more heads (errors), then the upper left one.
     """
     height, width = frame.image.shape[:2]
     size = width // _ZOOM, height // _ZOOM
@@ -85,7 +85,7 @@ def views(frame: Judged) -> tuple[View, View]:
         for points in (wrong, frame.heads)
     )
     first = places[int(np.lexsort((-heads, -errors))[0])]
-    far = np.array([max(abs(x - first[0]) / size[0], abs(y - first[1]) / size[1]) >= 0.5 for x, y in places])
+    far = np.array([max(abs(x - first[0]) / size[0], abs(y - first[1]) / size[1]) >= 1 for x, y in places])
     second = places[int(np.lexsort((-errors, -heads, ~far))[0])]
     return tuple((x, y, x + size[0], y + size[1]) for x, y in (first, second))  # type: ignore[return-value]
 

@@ -310,7 +310,19 @@ def example(id: str = "synthcrowd-sense-mini/gnanet/seed0", index: int = 20) -> 
         maps = model.encode(clips[0])
         found = model.decode([tuple(part[i] for part in maps) for i in range(len(frames))], frames.shape[1:3])
     assert found.points is not None and found.scores is not None
-    return Example(shown, frames, found.points[found.scores > run.threshold], times(model, clips))
+    return Example(shown, frames, found.points[found.scores >= run.threshold], times(model, clips))
+
+
+def full_width_times(name: str = "gnanet", size: tuple[int, int] = (288, 512)) -> dict[str, float]:
+    """`times` of the network of the preset "paper" with random weights."""
+    recipe = get_preset("paper")
+    model = build_model(name, width=recipe.width, norm=recipe.norm)
+    return times(model, torch.randn(1, len(model.offsets), 3, *size), repeats=2)
+
+
+def times_text(measured: Mapping[str, Mapping[str, float]]) -> str:
+    """Milliseconds by stage, a column for every network."""
+    return pd.DataFrame(measured).to_string(float_format="{:,.1f}".format)
 
 
 def table(traces: Mapping[str, Trace]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.patches import FancyBboxPatch
 from torch import nn
 
 from crowdloc.core.errors import CrowdlocError
@@ -84,6 +85,33 @@ def test_shares_add_up_and_the_table_has_every_stage(small):
     table = a.table({"one": small})
     assert list(table.index) == [*small.stages, "whole"]
     assert table.loc["whole", ("one", "parameters")] == f"{small.parameters:,}"
+
+
+def test_no_text_of_the_drawing_covers_another_or_leaves_its_box(small):
+    frames = np.zeros((3, 288, 512, 3), np.uint8)
+    figure = figures.network(
+        *a.drawing(small, a.full_width(), frames, np.empty((0, 2))), note="First line\nSecond line"
+    )
+    figure.canvas.draw()
+    ax, to_inches = figure.axes[0], figure.dpi
+    places = [(text.get_text(), text.get_window_extent()) for text in ax.texts if text.get_text()]
+    for number, (one, box) in enumerate(places):
+        assert not [other for other, place in places[:number] if box.overlaps(place)], one
+    drawn = [patch.get_window_extent() for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    boxes = [box for box in drawn if box.width < 2 * to_inches]
+    assert len(boxes) == len(figures.PLACES)
+    for text, place in places:
+        for box in boxes:
+            if box.contains(*place.get_points().mean(axis=0)):
+                assert box.x0 < place.x0 and place.x1 < box.x1 and box.y0 < place.y0 and place.y1 < box.y1, text
+    plt.close(figure)
+
+
+def test_lines_break_after_semicolons():
+    assert figures._broken("1×1 conv; 3×3 conv; 2 × max-pool") == ["1×1 conv; 3×3 conv", "2 × max-pool"]
+    assert figures._broken("one long description that has no semicolon") == [
+        "one long description that has no semicolon"
+    ]
 
 
 def test_the_drawing_has_a_box_per_stage(small):
