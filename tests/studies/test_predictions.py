@@ -39,6 +39,11 @@ def test_false_detections_lie_on_what_is_nearest():
     assert found.match.tolist() == [0] and found.false.sum() == 6 and not found.missed.any()
 
 
+def test_near_is_as_far_as_a_match_may_be():
+    found = judged([(50, 20), (90, 20)], [0.9, 0.8], frame((200, 20)), lookalikes=[(61.7, 20)], objects=[(101.9, 20)])
+    assert found.cause.tolist() == ["look-alike", "nothing"]
+
+
 def test_missed_heads_were_seen_or_not():
     truth = frame((20, 20), (60, 20), (100, 20))
     found = judged([(20, 21), (63, 20)], [0.9, 0.2], truth)
