@@ -18,25 +18,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _OPEN = "#e6e6e6"
+_PRINTED = ("mAP", "mAR")  # of the paper
+_OTHERS = ("F1", "nAP", "L-mAP", "MAE", "GAME(1)", "GAME(2)", "GAME(3)")
 
 
-def orders(protocols: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
+def orders(found: pd.DataFrame) -> Figure:
     """Left, protocols by pair in mAP and mAR; right, other metrics by pair.
 
     A cell has the colour of the method that is ahead, grey where seeds leave it open, and the advantage of the pair's
     first in percent. A thick frame: the order is the reverse of the reference's.
 
     Args:
-        protocols, metrics: rows of `crowdloc.studies.orders.advantages`, with a column "flips"; of `metrics` one per
-            choice, value and pair.
+        found: rows of `crowdloc.studies.orders.advantages`, with a column "flips"; other metrics are left out.
     """
     figure, axes = plt.subplots(1, 2, figsize=(13.6, 6.9), width_ratios=(1.62, 1))
-    _cells(axes[0], protocols, ("mAP", "mAR"))
+    _cells(axes[0], found[found["metric"].isin(_PRINTED)], _PRINTED)
+    metrics = found[found["metric"].isin(_OTHERS)]
     named = metrics.assign(choice=metrics["metric"] + ", " + metrics["choice"], metric="")
     _cells(axes[1], named, ("",))
     axes[0].set_title("the paper's AP and AR, one choice changed: advantage in %", fontsize=12, pad=66, loc="left")
     axes[1].set_title("other metrics: advantage in %", fontsize=12, pad=66, loc="left")
-    found = pd.concat([protocols, metrics])
     shown = looks(dict.fromkeys([*found["first"], *found["second"]]))
     handles = [Patch(color=_pale(look.colour), label=f"{look.label} ahead") for look in shown.values()]
     handles += [Patch(color=_OPEN, label="open: 95 % interval over seeds holds 0")]

@@ -179,7 +179,8 @@ def ranked(some: Located) -> dict[tuple[str, str], dict[str, float]]:
     scores = {key: average_precision(version) for key, version in changed.items()}
     scores["σ", "5"] = average_precision(some, 5)
     scores["σ", "40"] = average_precision(some, 40)
-    scores["σ", "20, in pixels of the frame"] = average_precision(replace(some, scale=1.0))
+    for sigma in (5, 20):
+        scores["σ", f"{sigma}, in pixels of the frame"] = average_precision(replace(some, scale=1.0), sigma)
     return scores
 
 
@@ -247,7 +248,7 @@ def measure(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 
 def combined(some: Located) -> dict[str, dict[str, float]]:
-    """mAP and mAR at three σ by combination of peak window, shift, score floor and most detections: 72 combinations.
+    """mAP and mAR at three σ by combination of peak window, shift, score floor and most detections: 54 combinations.
 
     Greedy matching goes by falling score, so that what a floor or a maximum cuts off changes no match before it.
     """
@@ -257,7 +258,7 @@ def combined(some: Located) -> dict[str, dict[str, float]]:
         order, flags = match_images(version.pairs, version.truth, SIGMAS, scale=version.scale)
         heads = [len(truth) for truth in version.truth]
         ranked_scores = [values[by] for values, by in zip(version.scores, order, strict=True)]
-        for floor, most in itertools.product((0.05, 0.2, 0.5), (None, 100, 50, 20)):
+        for floor, most in itertools.product((0.05, 0.2, 0.5), (None, 50, 20)):
             ends = [int((values >= floor).sum()) for values in ranked_scores]
             ends = ends if most is None else [min(end, most) for end in ends]
             cut = [values[:end] for values, end in zip(ranked_scores, ends, strict=True)]

@@ -87,3 +87,11 @@ def as_text(found: pd.DataFrame) -> str:
     named = found.assign(first=found["first"].map(label), second=found["second"].map(label))
     formats = {"score of first": "{:.4f}".format, "score of second": "{:.4f}".format}
     return named.to_string(index=False, formatters=formats, float_format="{:+.2f}".format)
+
+
+def means_text(scores: pd.DataFrame, metrics: Sequence[str]) -> str:
+    """Means over seeds of every choice, metrics and methods beside each other, for a notebook."""
+    chosen = scores[scores["metric"].isin(metrics)]
+    table = chosen.pivot_table(index=["choice", "value"], columns=["metric", "method"], values="score", sort=False)
+    table = table[list(metrics)].rename(columns=label, level="method")
+    return table.to_string(float_format="{:.4f}".format, sparsify=False)

@@ -25,14 +25,15 @@ def frame(*rows):
 
 def test_cells_colours_and_frames():
     pair = ("gnanet", "raznet")
-    protocols = frame(
+    found = frame(
         ("reference", "", "mAP", *pair, 1.04, "ahead", False),
         ("reference", "", "mAR", *pair, -0.2, "open", False),
         ("σ", "5", "mAP", *pair, -3.7, "behind", True),
         ("σ", "5", "mAR", *pair, -3.6, "behind", False),
+        ("optimal matching", "4 px", "F1", *pair, 2.0, "ahead", False),
+        ("optimal matching", "4 px", "recall", *pair, 3.0, "ahead", False),  # not shown
     )
-    metrics = frame(("optimal matching", "4 px", "F1", *pair, 2.0, "ahead", False))
-    figure = multiverse.orders(protocols, metrics)
+    figure = multiverse.orders(found)
     left, right = figure.axes
     assert [text.get_text() for text in left.texts if text.get_text()[0] in "+−"] == ["+1.0", "−0.2", "−3.7", "−3.6"]
     cells = [patch for patch in left.patches if isinstance(patch, Rectangle)]

@@ -83,3 +83,10 @@ def test_flips_reverse_what_the_reference_decides():
     assert table.loc[("GNANet against RAZNet", "mAP"), ["ahead", "open", "behind"]].tolist() == [1, 0, 1]
     text = orders.as_text(flipped)
     assert "GNANet RAZNet" in text and "0.5033" in text
+
+
+def test_means_as_text():
+    given = scores(("reference", "mAP", [0.9, 0.8], [0.5, 0.6]), ("σ", "mAR", [0.7], [0.1]), ("σ", "mAP", [0.3], [0.2]))
+    text = orders.means_text(given, ("mAP",))
+    assert "GNANet" in text and "0.8500" in text and "0.5500" in text and "mAR" not in text
+    assert text.index("reference") < text.index("σ")
