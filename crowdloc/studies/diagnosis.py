@@ -28,17 +28,26 @@ def attention_inputs(id: str, *, images: int = 8, source: str = "stored") -> tup
     Args:
         source: "train" takes the network that was trained here, and trains it if there is none; else the stored one.
     """
+    model, validation = network(id, source)
+    chosen = range(0, len(validation), max(1, len(validation) // images))[:images]
+    with torch.inference_mode():
+        clips = torch.stack([features(model, validation, index) for index in chosen])
+        context = torch.cat([model.scene_context(model.scene(clip[None])) for clip in clips])
+    return model, {"context": context, "keyframe": clips[:, model.keyframe], "clips": clips}
+
+
+def network(id: str, source: str = "stored") -> tuple[GNANet, ClipDataset]:
+    """A GNANet with keyframe and temporal attention, and its validation clips; `source` as in `attention_inputs`.
+
+    Raises:
+        CrowdlocError: the experiment is another network.
+    """
     experiment = Experiment.parse(id)
     choose("source", source, runs.DEPTHS)
     model = runs.load_model(experiment, _trained(experiment) if source == "train" else None)
     if not isinstance(model, GNANet) or model.keyframe_gna is None or model.temporal_gna is None:
         raise CrowdlocError(f"{id} is no GNANet with keyframe and temporal attention: name one that is")
-    validation = experiment.load("val")
-    chosen = range(0, len(validation), max(1, len(validation) // images))[:images]
-    with torch.inference_mode():
-        clips = torch.stack([_features(model, validation, index) for index in chosen])
-        context = torch.cat([model.scene_context(model.scene(clip[None])) for clip in clips])
-    return model, {"context": context, "keyframe": clips[:, model.keyframe], "clips": clips}
+    return model, experiment.load("val")
 
 
 def _trained(experiment: Experiment) -> Path:
@@ -49,7 +58,7 @@ def _trained(experiment: Experiment) -> Path:
     return folder / runs.WEIGHTS
 
 
-def _features(model: GNANet, dataset: ClipDataset, index: int) -> Tensor:
+def features(model: GNANet, dataset: ClipDataset, index: int) -> Tensor:
     """Features (T, C, H, W) of the frames around one."""
     frames = np.stack([dataset.image(i) for i in dataset.neighbours(index, model.offsets)])
     return model.encode(normalise(torch.from_numpy(frames)))[0]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from crowdloc.attention import gaussian_neighbor_attention, sample_neighbors
+from crowdloc.attention import sample_neighbors
 
 
 def mass(gamma: float, reach: int) -> NDArray[np.float64]:
@@ -52,29 +52,6 @@ def draw_statistics(
             "outside the map (%)": 100 * outside_share(height, width, gamma),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("γ")
-
-
-def spread_over_seeds(
-    feature: torch.Tensor, samples: Sequence[int], gammas: Sequence[float], *, seeds: int = 8, num_points: int = 32
-) -> pd.DataFrame:
-    """Standard deviation of the GNA output over seeds, relative to the deviation of the map: tidy in S and γ.
-
-    `feature` is (1, C, H, W); query, key and value are the map itself, as in scene modelling.
-    """
-    rows = []
-    for gamma in gammas:
-        for number in samples:
-            outputs = torch.stack(
-                [
-                    gaussian_neighbor_attention(
-                        feature, feature, feature, gamma=(gamma,), num_points=num_points, num_samples=number, seed=s
-                    )
-                    for s in range(seeds)
-                ]
-            )
-            spread = outputs.std(dim=0).square().mean().sqrt() / feature.std()
-            rows.append({"S": number, "γ": f"{gamma:g}", "relative deviation": float(spread)})
-    return pd.DataFrame(rows)
 
 
 def cost_table(
