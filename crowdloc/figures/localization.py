@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from numpy.typing import NDArray
 
-from crowdloc.figures.looks import FALSE, FIRST, HIT, MISS, SECOND, looks, style
+from crowdloc.figures.looks import FALSE, HIT, MISS, looks, style
 from crowdloc.metrics import SIGMAS
 from crowdloc.results.evidence import Evidence
 
@@ -22,28 +21,11 @@ if TYPE_CHECKING:
     from crowdloc.results.marking import Example
     from crowdloc.results.runs import Run
 
-__all__ = ["by_sigma", "counts", "learning_curves", "lines", "neighbours", "plt", "precision_recall", "predictions",
+__all__ = ["by_sigma", "counts", "learning_curves", "plt", "precision_recall", "predictions",
            "style"]  # fmt: skip
 
 _COLUMNS = 4  # panels side by side
 _RECALLS = np.linspace(0.0, 1.0, 101)
-
-
-def neighbours(
-    query: tuple[int, int], cells: Sequence[NDArray[np.int64]], names: Sequence[str], size: tuple[int, int]
-) -> Figure:
-    """Where one query (y, x) looks on a map of `size` (H, W): one panel per neighbourhood, indices into H·W."""
-    height, width = size
-    figure, axes = plt.subplots(1, len(cells), figsize=(4.2 * len(cells), 3.0), sharey=True, squeeze=False)
-    for ax, indices, name in zip(axes[0], cells, names, strict=True):
-        times = np.bincount(indices, minlength=height * width).reshape(size)
-        y, x = np.nonzero(times)
-        ax.scatter(x, y, s=14 * times[y, x], color=FIRST, label="drawn (area: how often)")
-        ax.scatter(*query[::-1], marker="*", s=140, color=SECOND, edgecolor="black", label="query p")
-        ax.set(xlim=(-1, width), ylim=(height, -1), aspect="equal", xlabel="x (feature cells)", title=name)
-    axes[0, 0].set_ylabel("y (feature cells)")
-    axes[0, 0].legend(loc="lower right", fontsize=8)
-    return figure
 
 
 def precision_recall(table: Mapping[str, Sequence[Run]], *, sigma: int = 20, threshold: int = 0) -> Figure:
@@ -179,14 +161,4 @@ def predictions(examples: Sequence[Example]) -> Figure:
     legend.get_frame().set_facecolor("#777777")
     for text in legend.get_texts():
         text.set_color("white")
-    return figure
-
-
-def lines(frame: pd.DataFrame, x: str, y: str, hue: str, *, xlabel: str, ylabel: str, log: bool = False) -> Figure:
-    """A line per value of `hue`."""
-    figure, ax = plt.subplots(figsize=(6, 3.6))
-    sns.lineplot(frame, x=x, y=y, hue=hue, style=hue, markers=True, dashes=False, ax=ax, palette="colorblind")
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    if log:
-        ax.set_yscale("log")
     return figure

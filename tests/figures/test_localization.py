@@ -127,14 +127,6 @@ def test_colours_come_from_the_registry_and_variants_are_shades(monkeypatch) -> 
     assert shade[0] < shade[1]
 
 
-def test_neighbours_mark_drawn_cells_and_the_query() -> None:
-    ax = figures.neighbours((1, 2), [np.array([0, 0, 9])], ["γ = 1"], (3, 4)).axes[0]
-    drawn, query = ax.collections
-    assert drawn.get_offsets().tolist() == [[0, 0], [1, 2]]
-    assert drawn.get_sizes().tolist() == [28, 14]  # drawn twice, drawn once
-    assert query.get_offsets().tolist() == [[2, 1]]
-
-
 def test_pictures_of_predictions_tell_hits_misses_and_false_ones_apart() -> None:
     image = np.zeros((100, 200, 3), np.uint8)
     heads = np.array([[20.0, 20.0], [150.0, 80.0]])
