@@ -3,7 +3,7 @@
 A head counts as found if a counted detection (score at or above the network's counting threshold) is matched with it
 at σ = 20 and similarity .5, as in pictures. Small, middle and large are thirds of all test heads by diameter.
 
-What decides the claims was fixed before the first look: *handles head sizes* asks for a median distance of less than a
+What decides the claims: *handles head sizes* asks for a median distance of less than a
 quarter of a head's diameter (half-way from the centre to the edge) in every third; *captures scale variation* asks
 that the recall of the thirds differs less with three foci than with one; *misses tiny heads* asks that the recall of
 the large third is above that of the small one. Intervals are those of `metrics.statistics`: scenes and seeds.
@@ -386,7 +386,7 @@ def growth_text(found: Mapping[str, Sequence[Heads]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the study that the claims ledger reads, to `build/studies/`."""
+    """Write the findings as a study to `build/studies/`; the claims ledger does not read it yet."""
     argparse.ArgumentParser(prog="python -m crowdloc.studies.headsize", description=__doc__).parse_args(arguments)
     table = read()
     rows = pd.DataFrame(findings(table, by_method(table)))
