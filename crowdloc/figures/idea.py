@@ -34,9 +34,8 @@ STRIDE = 8  # image pixels per feature cell
 class Cloud(NamedTuple):
     """Where one query looks with one γ: draws with repetition, in cells.
 
-    Attributes:
-        query: (y, x). size: (H, W).
-        cells: (P, 2) of (x, y), after the border rule. moved: (P,), true where that rule moved a draw onto the map.
+    `query` is (y, x) on a map of `size` (H, W); `cells` (P, 2) are (x, y), after the border rule; `moved` (P,) is true
+    where that rule moved a draw onto the map.
     """
 
     query: tuple[int, int]
