@@ -90,12 +90,13 @@ METHODS: dict[str, Entry] = {
             **{kind: _FOCUS | {"attention": kind} for kind in ("random", "local", "deformable")},
             "learned": _FOCUS | {"sampling": "limit", "learn_gamma": True},
             # Ours: what would make attention win (notebook 09)?
-            **{fusion: _FOCUS | {"fusion": fusion} for fusion in ("gated", "project", "difference")},
+            **{fusion: _FOCUS | {"fusion": fusion} for fusion in ("mean", "gated", "project", "difference", "concat")},
             "stacked": _FOCUS | {"stacked": True},
         },
         titles={
             "scene": "SM", "keyframe": "SM + K-GNA", "temporal": "SM + T-GNA", "random": "RANet", "local": "LANet",
-            "deformable": "DFANet", "learned": "γ learned", "gated": "learned factor", "project": "1×1 projection",
+            "deformable": "DFANet", "learned": "γ learned", "mean": "mean, not sum", "gated": "learned factor",
+            "project": "1×1 projection", "concat": "1×1 of all, concatenated",
             "difference": "centre minus surround", "stacked": "stacked frames + GNA",
             **{f"gamma{gamma}": f"γ = {gamma}" for gamma in (3, 5, 10, 15)},
             **{f"points{points}": f"{points} points" for points in (8, 16)},

@@ -99,7 +99,7 @@ def _variants(*names: str) -> tuple[str, ...]:
 
 _COMPONENTS = ("frame-stack", *_variants("scene", "keyframe", "temporal", "gamma5"), "gnanet")
 _ATTENTIONS = _variants("random", "local", "deformable", "gamma5")
-_FUSIONS = _variants("gamma5", "gated", "project", "difference", "stacked")
+_FUSIONS = _variants("gamma5", "mean", "gated", "project", "difference", "concat", "stacked")
 
 # What every table consists of. "Mall" is notebook 20, "Fusion" the page of notebook 09 on what would make GNA win.
 TABLES: dict[str, tuple[Listed, ...]] = {
@@ -111,8 +111,11 @@ TABLES: dict[str, tuple[Listed, ...]] = {
     ),
     "IX": (Listed("synthcrowd-sense", _ATTENTIONS, seeds=5), Listed("mall", _ATTENTIONS, seeds=3)),
     "XI": (Listed("synthcrowd-sense", _variants("points8", "points16", "gamma5"), seeds=3),),
-    "XII": (Listed("synthcrowd-sense", _variants("gamma3", "gamma5", "gamma10", "gamma15"), seeds=3),),
-    "Fusion": (Listed("synthcrowd-sense", ("raznet", "frame-stack", *_FUSIONS), seeds=3),),
+    "XII": (Listed("synthcrowd-sense", _variants("gamma3", "gamma5", "gamma10", "gamma15", "learned"), seeds=3),),
+    "Fusion": (
+        Listed("synthcrowd-sense", ("raznet", "frame-stack", *_FUSIONS), seeds=3),
+        Listed("mall", ("raznet", *_variants("gamma5", "mean", "gated", "concat")), seeds=3),
+    ),
 }
 
 

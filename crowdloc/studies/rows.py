@@ -73,6 +73,11 @@ class Row:
             base = Experiment(self.data, PRESET, first, self.seed, variant=STAGE1)
         return base.recipe.with_options(**self.recipe)
 
+    @property
+    def keeps_maps(self) -> bool:
+        """Whether the backbone's maps are kept: those of another row's, which several rows share."""
+        return self.full_recipe.frozen and self.start is not None
+
     def describe(self) -> dict[str, Any]:
         """All that determines the row but the weights it starts from."""
         return asdict(self) | {"recipe": asdict(self.full_recipe)}

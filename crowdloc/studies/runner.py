@@ -102,14 +102,17 @@ class Runner:
     def _make(self, row: Row, folder: Path, start: str | None) -> dict[str, Any]:
         recipe, experiment = row.full_recipe, row.experiment
         training = experiment.load("train", self.root)
+        if recipe.pretrained not in (None, "imagenet"):  # the name of a file beside the real data
+            file = paths.require_data_root(self.root) / "weights" / str(recipe.pretrained)
+            recipe = recipe.with_options(pretrained=str(file))
         model = new_model(row.method, recipe, row.seed, training, **row.options)
         before = self.folder / start / WEIGHTS if start is not None else None
         if before is not None:
             copy_weights(before, model)
-        elif recipe.frozen:
+        elif recipe.frozen and recipe.pretrained is None:
             raise CrowdlocError(f"row {row.label} of study {self.name} freezes what it starts from: give it a start")
 
-        maps = keep_maps(model, training, mirrored=True) if recipe.frozen and model.keeps_maps else None
+        maps = keep_maps(model, training, mirrored=True) if row.keeps_maps and model.keeps_maps else None
         about = {"study": self.name, "row": row.label, "options": dict(row.options), "start": self._digest(start)}
         model = train(model, training, recipe, seed=row.seed, out=folder, about=about, maps=maps, devices=1)
         save_weights(folder / WEIGHTS, model, about=about)  # rounded before anything is measured
@@ -136,7 +139,7 @@ class Runner:
         other data) the one that is best on those.
         """
         own: float | None = None
-        lines, frozen = [], row.full_recipe.frozen
+        lines, frozen = [], row.keeps_maps
         for images in row.images:
             dataset, found = self._measured(model, images, frozen)
             threshold = best_threshold(found)

@@ -73,8 +73,8 @@ def test_fusions_by_hand(kind):
     if kind == "concat":
         fusion.mix.weight.data[:] = 0.5
         fusion.mix.bias.data[:] = 1.0
-    # 3 + 1 + 2; 3 + .5·1 − 1·2; 3 + 1; 3 + (3 − 1) + (3 − 2); 1 + .5·2·(3 + 1 + 2)
-    expected = {"sum": 6.0, "gated": 1.5, "project": 4.0, "difference": 6.0, "concat": 7.0}[kind]
+    # 3 + 1 + 2; a third of it; 3 + .5·1 − 1·2; 3 + 1; 3 + (3 − 1) + (3 − 2); 1 + .5·2·(3 + 1 + 2)
+    expected = {"sum": 6.0, "mean": 2.0, "gated": 1.5, "project": 4.0, "difference": 6.0, "concat": 7.0}[kind]
     assert fusion(feature, attended).flatten().tolist() == pytest.approx([expected] * 2)
 
 

@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 import torch
 from helpers import disc_video
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.core.files import read_json, write_json
 from crowdloc.core.provenance import validate
+from crowdloc.models import VGG16Frontend
 from crowdloc.results.experiments import Experiment
 from crowdloc.studies import runner as studies
 from crowdloc.studies.plans import STUDIES, Study
@@ -189,3 +190,20 @@ def test_an_interrupted_training_goes_on(monkeypatch) -> None:
     monkeypatch.setattr("crowdloc.training.loop.learning_rate", None)  # every step asks for it
     assert runner.made("one")["lines"][0]["steps"] == 2
     assert len(runner.table()) == 1
+
+
+def test_a_pretrained_front_end_is_frozen_without_a_start_and_its_maps_are_not_kept(tmp_path, monkeypatch) -> None:
+    source = VGG16Frontend()
+    with torch.no_grad():
+        for p in source.parameters():
+            p.fill_(1e-3)
+    (tmp_path / "weights").mkdir()
+    save_file(source.state_dict(), tmp_path / "weights" / "front.safetensors")
+    recipe = {"width": 1.0, "norm": "none", "network": {"head_width": 1 / 64}, "steps": 1, "batch_size": 1}
+    recipe |= {"crop": (32, 32), "frozen": True, "pretrained": "front.safetensors"}
+    runner = Runner("front", [Row("one", "mall", "raznet", 0, recipe=recipe)], root=tmp_path)
+    line = runner.made("one")["lines"][0]
+    trained = load_file(runner.folder / "one" / "weights.safetensors")
+    assert torch.allclose(trained["backbone.features.0.weight"].float(), torch.tensor(1e-3), atol=1e-6)
+    assert str(tmp_path) not in str(line) and "front.safetensors" in line["differs"]
+    assert not (paths.BUILD / "maps").exists()

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-FUSIONS = ("sum", "gated", "project", "difference", "concat")
+FUSIONS = ("sum", "mean", "gated", "project", "difference", "concat")
 
 
 class Fusion(nn.Module):
     """Feature (B, C, H, W) and attention outputs, each (B, C, H, W) -> (B, C, H, W); the paper's is the sum.
 
-    The others are ours, to find out what the sum costs (notebook 00) and what would make attention win (notebook 09):
-    "gated" learns one factor per attention output, starting at 0; "project" adds a 1×1 convolution of each, starting
-    at 0; "difference" adds the feature minus each, centre minus surround; "concat" convolves the concatenation (1×1).
+    The others are ours, to find out what the sum costs (notebook 20) and what would make attention win (notebook 09):
+    "mean" is the sum at the scale of the feature; "gated" learns one factor per attention output, starting at 0;
+    "project" adds a 1×1 convolution of each, starting at 0; "difference" adds the feature minus each, centre minus
+    surround; "concat" convolves the concatenation (1×1).
     """
 
     def __init__(self, channels: int, attentions: int, *, kind: str = "sum") -> None:
@@ -39,7 +40,8 @@ class Fusion(nn.Module):
             attended = [layer(out) for layer, out in zip(self.projections, attended, strict=True)]
         if self.kind == "difference":
             attended = [feature - out for out in attended]
-        return sum(attended, feature)
+        added = sum(attended, feature)
+        return added / (len(attended) + 1) if self.kind == "mean" else added
 
     def extra_repr(self) -> str:
         return f"kind={self.kind}"
