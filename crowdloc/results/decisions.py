@@ -21,7 +21,12 @@ from crowdloc.results.verdicts import FAILS, HOLDS, INCONCLUSIVE, NOT_MEASURED
 _TIMINGS = "kernels/attention_cpu.json"
 _DRAWS, _SPEED = "studies/draws_synthcrowd-sense-mini.csv", "studies/speed_synthcrowd-sense-mini.csv"
 _APPENDIX = "studies/appendix_{}-mini.csv"
-_APPENDIX_CLAIMS = {"similarity-distance": "similarity falls", "gna-smaller-error": "GNA errs less"}
+_FINDINGS = ("studies/headsize_{}-mini.csv", "studies/ablations_{}-mini.csv")  # claim, asked, verdict, numbers
+_APPENDIX_CLAIMS = {
+    "error-bound": "bound holds",
+    "similarity-distance": "similarity falls",
+    "gna-smaller-error": "GNA errs less",
+}
 _NETWORK = 0  # the one trained network of those studies: its numbers are those of one seed
 _FROM = 36 * 64  # cells from which on times are no longer overhead
 _NEAR = 0.25  # how far a fitted exponent may be from 1 or 2 to be called that
@@ -47,17 +52,40 @@ def without_data(results: Path) -> dict[str, Decision]:
 
 
 def on_data(results: Path, data: Iterable[str]) -> dict[str, Decision]:
-    """Verdicts of stored studies on claims about features, from the first of these data sets that has one.
+    """Verdicts of stored studies on claims that no table has a cell for, from the first data set that has one.
 
-    Appendix A's claims, on the maps of one trained network: every kind of map has to agree; intervals are over clips.
+    Appendix A's claims, on the maps of one trained network (`crowdloc.studies.appendix_study`): every kind of map has
+    to agree; intervals are over clips. Claims on head sizes (`crowdloc.studies.headsize`) and on points and γ
+    (`crowdloc.studies.ablation_claims`), with the verdicts of those studies.
     """
-    for name in data:
-        path = results / _APPENDIX.format(name)
-        if path.is_file():
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
-            source, words = _APPENDIX.format(name), f"one network, maps {', '.join(table['maps'])}"
-            return {c: Decision(_all(table[column]), source, words) for c, column in _APPENDIX_CLAIMS.items()}
-    return {}
+    found: dict[str, Decision] = {}
+    for name in reversed(list(data)):  # so that the first has the last word
+        found |= _of_appendix(results, _APPENDIX.format(name))
+        for study in _FINDINGS:
+            found |= _findings(results, study.format(name))
+    return found
+
+
+def _of_appendix(results: Path, source: str) -> dict[str, Decision]:
+    if not (results / source).is_file():
+        return {}
+    table = pd.read_csv(results / source, dtype=str, keep_default_na=False)
+    found = {}
+    for claim, column in _APPENDIX_CLAIMS.items():
+        by_kind = ", ".join(f"{kind} {word}" for kind, word in zip(table["maps"], table[column], strict=True))
+        found[claim] = Decision(_all(table[column]), source, f"one network; {by_kind}")
+    return found
+
+
+def _findings(results: Path, source: str) -> dict[str, Decision]:
+    if not (results / source).is_file():
+        return {}
+    table = pd.read_csv(results / source, dtype=str, keep_default_na=False)
+    return {
+        row["claim"]: Decision(row["verdict"], source, f"{row['asked']}: {row['numbers']}")
+        for row in table.to_dict("records")
+        if row["verdict"] != NOT_MEASURED
+    }
 
 
 def from_studies(results: Path) -> dict[Cell, Mapping[int, float]]:

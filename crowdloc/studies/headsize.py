@@ -49,6 +49,7 @@ BOOTSTRAP_SEEDS = (0, 1, 2)  # the first decides, the others show whether its dr
 _BINS = np.linspace(0, 4, 2001)  # of distance over diameter
 METHODS = ("raznet", "frame-stack", "gnanet", "gnanet.gamma5")
 DETECTORS = ("faster-rcnn", "fcos")
+STUDY = "headsize_synthcrowd-sense-mini"
 
 
 def diameters(points: Floats, boxes: Floats) -> Floats:
@@ -341,22 +342,47 @@ def grows(group: Sequence[Heads]) -> tuple[str, str]:
     return word, f"{found.value:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
-def findings(table: Mapping[str, Sequence[Run]], found: Mapping[str, Sequence[Heads]]) -> list[Finding]:
+def suits(large: Sequence[Heads], small: Sequence[Heads]) -> tuple[str, str]:
+    """Is more of the large third found with the large γ, and more of the small with the small? Paired in order."""
+    limits = edges(large[0].diameter)
+    pairs = [np.stack([_found_sums(some, limits) for some in pair], axis=-1) for pair in zip(large, small, strict=True)]
+
+    def more(part: int, better: int, weights: Floats, sums: Sums) -> Floats:
+        return _recalls(weights, sums[..., better])[:, part] - _recalls(weights, sums[..., 1 - better])[:, part]
+
+    words, numbers = [], []
+    for third, part, better in (("large", -1, 0), ("small", 0, 1)):
+        word, found = _judged(pairs, partial(more, part, better))
+        low, high = found.interval()
+        words.append(word)
+        numbers.append(f"{third} {found.value:+.3f} ({low:+.3f} to {high:+.3f})")
+    return _all(words), "; ".join(numbers)
+
+
+Table = Mapping[str, Sequence[Run]]
+Found = Mapping[str, Sequence[Heads]]
+
+
+def _asked(table: Table, found: Found, names: Sequence[str], judge: Callable[[], tuple[str, str]]) -> tuple[str, str]:
+    """What `judge` says, if all methods were measured and trained well enough."""
+    if any(name not in found for name in names):
+        return NOT_MEASURED, f"no {' and '.join(full_label(name) for name in names if name not in found)}"
+    converged = all(did_converge(run)[0] for name in names for run in table[name])
+    return judge() if converged else (NOT_CONVERGED, "")
+
+
+def _paired(
+    table: Table, found: Found, names: tuple[str, str], judge: Callable[..., tuple[str, str]]
+) -> tuple[str, str]:
+    """What `judge` says of two methods' runs with the same seeds."""
+    seeds = [[run.experiment.seed for run in table[name]] for name in names]
+    both = [seed for seed in seeds[0] if seed in seeds[1]]
+    sides = [[found[name][own.index(seed)] for seed in both] for name, own in zip(names, seeds, strict=True)]
+    return judge(*sides) if both else (NOT_MEASURED, "no seed in common")
+
+
+def findings(table: Table, found: Found) -> list[Finding]:
     """What Figure 3's claims come to; `found` as `by_method` makes it of `table`."""
-    held = {name: all(did_converge(run)[0] for run in group) for name, group in table.items() if group}
-
-    def asked(names: Sequence[str], judge: Callable[[], tuple[str, str]]) -> tuple[str, str]:
-        if any(name not in found for name in names):
-            missing = " and ".join(full_label(name) for name in names if name not in found)
-            return NOT_MEASURED, f"no {missing}"
-        return judge() if all(held[name] for name in names) else (NOT_CONVERGED, "")
-
-    seeds = {name: [run.experiment.seed for run in group] for name, group in table.items()}
-    both = [s for s in seeds.get("gnanet", []) if s in seeds.get("gnanet.gamma5", [])]
-
-    def paired() -> tuple[str, str]:
-        sides = [[found[name][seeds[name].index(s)] for s in both] for name in ("gnanet", "gnanet.gamma5")]
-        return varies_less(*sides) if both else (NOT_MEASURED, "no seed in common")
 
     def detectors() -> tuple[str, str]:
         answers = {name: grows(found[name]) for name in DETECTORS}
@@ -364,14 +390,15 @@ def findings(table: Mapping[str, Sequence[Run]], found: Mapping[str, Sequence[He
             f"{full_label(n)} {t}" for n, (_, t) in answers.items()
         )
 
+    foci = ("gnanet", "gnanet.gamma5")
     rows = [
         ("figure3-accurate", f"median distance below {CLOSE:g} diameters in every third", ["gnanet"],
          lambda: accurate(found["gnanet"])),
-        ("multifocus-scale", "recall of thirds differs less with foci 3, 5, 10 than with γ = 5",
-         ["gnanet", "gnanet.gamma5"], paired),
+        ("multifocus-scale", "recall of thirds differs less with foci 3, 5, 10 than with γ = 5", foci,
+         lambda: _paired(table, found, foci, varies_less)),
         ("detectors-miss-tiny", "both detectors find more of the large third than of the small", DETECTORS, detectors),
     ]  # fmt: skip
-    return [Finding(claim, text, *asked(names, judge)) for claim, text, names, judge in rows]
+    return [Finding(claim, text, *_asked(table, found, names, judge)) for claim, text, names, judge in rows]
 
 
 def findings_text(some: Sequence[Finding]) -> str:
@@ -386,12 +413,12 @@ def growth_text(found: Mapping[str, Sequence[Heads]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the findings as a study to `build/studies/`; the claims ledger does not read it yet."""
-    argparse.ArgumentParser(prog="python -m crowdloc.studies.headsize", description=__doc__).parse_args(arguments)
+    """Write what claims on head sizes come to as a study to `build/studies/`; once promoted, the ledger reads it."""
+    argparse.ArgumentParser(prog="python -m crowdloc.studies.headsize", description=main.__doc__).parse_args(arguments)
     table = read()
     rows = pd.DataFrame(findings(table, by_method(table)))
-    used = {name: [run.experiment.id for run in group] for name, group in table.items()}
-    print(write_study("headsize_synthcrowd-sense-mini", rows, {"runs": used, "thirds": THIRDS, "close": CLOSE}))
+    used = {name: [run.experiment.id for run in group] for name, group in table.items() if group}
+    print(write_study(STUDY, rows, {"runs": used, "thirds": THIRDS, "close": CLOSE}))
 
 
 if __name__ == "__main__":

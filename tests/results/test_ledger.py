@@ -240,20 +240,48 @@ def test_what_was_not_timed_has_no_verdict(tmp_path):
 )
 def test_appendix_claims_need_every_kind_of_map(results, dataset, words, verdict):
     (results / "studies").mkdir()
-    lines = [f"{kind},{word},does not hold" for kind, word in zip(("keyframe", "scene"), words, strict=True)]
-    text = "\n".join(["maps,similarity falls,GNA errs less", *lines]) + "\n"
+    lines = [f"{kind},holds,{word},does not hold" for kind, word in zip(("keyframe", "scene"), words, strict=True)]
+    text = "\n".join(["maps,bound holds,similarity falls,GNA errs less", *lines]) + "\n"
     (results / "studies" / "appendix_mall-mini.csv").write_text(text)
-    assert ledger.outdated() == ["real: gna-smaller-error", "real: similarity-distance"]
+    assert ledger.outdated() == ["real: error-bound", "real: gna-smaller-error", "real: similarity-distance"]
     ledger.update()
     assert ledger.outdated() == []
     table = ledger.read().set_index("id")
     assert (table.loc["similarity-distance", "real"], table.loc["gna-smaller-error", "real"]) == (verdict, FAILS)
+    assert (table.loc["error-bound", "real"], table.loc["error-bound", "synthcrowd"]) == (HOLDS, NOT_MEASURED)
+    source = f"studies/appendix_mall-mini.csv: one network; keyframe {words[0]}, scene {words[1]}"
+    assert table.loc["similarity-distance", "decided by"] == source
+    assert table.loc["similarity-distance", "real parts"] == ""
+
+
+def test_the_data_itself_goes_before_what_stands_for_it(tmp_path):
+    (tmp_path / "studies").mkdir()
+    for name, word in (("sensecrowd", HOLDS), ("mall", FAILS)):
+        text = f"maps,bound holds,similarity falls,GNA errs less\nkeyframe,{word},{word},{word}\n"
+        (tmp_path / "studies" / f"appendix_{name}-mini.csv").write_text(text)
+    found = decisions.on_data(tmp_path, ledger.SIDES["real"]["SenseCrowd"])
+    assert {d.verdict for d in found.values()} == {HOLDS} and len(found) == 3
+
+
+def test_findings_of_studies_are_read(results, dataset):
+    (results / "studies").mkdir()
+    rows = [
+        ("figure3-accurate", "near in every third", HOLDS, "small 0.07; large 0.03"),
+        ("multifocus-scale", "recall differs less", "inconclusive (fragile)", "+0.002"),
+        ("detectors-miss-tiny", "more of the large", NOT_MEASURED, "no FCOS"),
+    ]
+    table = pd.DataFrame(rows, columns=["claim", "asked", "verdict", "numbers"])
+    table.to_csv(results / "studies" / "headsize_synthcrowd-sense-mini.csv", index=False)
+    assert ledger.outdated() == ["synthcrowd: figure3-accurate", "synthcrowd: multifocus-scale"]
+    ledger.update()
+    found = ledger.read().set_index("id")
     assert (
-        table.loc["gna-smaller-error", "synthcrowd"] == NOT_MEASURED
-        and table.loc["error-bound", "real"] == NOT_MEASURED
+        found.loc["figure3-accurate", "synthcrowd"] == HOLDS and found.loc["figure3-accurate", "real"] == NOT_MEASURED
     )
-    source = "studies/appendix_mall-mini.csv: one network, maps keyframe, scene"
-    assert table.loc["gna-smaller-error", "decided by"] == source and table.loc["gna-smaller-error", "real parts"] == ""
+    assert found.loc["multifocus-scale", "synthcrowd"] == "inconclusive (fragile)"
+    assert found.loc["detectors-miss-tiny", "synthcrowd"] == NOT_MEASURED
+    source = "studies/headsize_synthcrowd-sense-mini.csv: near in every third: small 0.07; large 0.03"
+    assert found.loc["figure3-accurate", "decided by"] == source
 
 
 def test_table_x_from_studies_of_one_network_is_one_seed(tmp_path):

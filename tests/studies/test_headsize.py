@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
+from crowdloc.core.files import read_json
 from crowdloc.datasets.synthcrowd import build_scene, scene_annotations
 from crowdloc.datasets.synthcrowd.geometry import UNIT
 from crowdloc.datasets.synthcrowd.scene import positions
@@ -167,6 +170,40 @@ def test_runs_are_paired_by_seed():
     found = {"gnanet": [made(np.resize([0, 1, 1], 900), units=12), *level], "gnanet.gamma5": level[::-1]}
     word = {f.claim: f for f in h.findings(table, found)}["multifocus-scale"]
     assert word.numbers == "largest - smallest recall differs by +0.000 (+0.000 to +0.000)"
+
+
+def test_gamma_against_size_by_hand():
+    """3/4 of small and 1/4 of large heads with the small γ, the reverse with the large one: +.5 on both sides."""
+    rng = np.random.default_rng(0)
+
+    def heads_of(rates):
+        found = rng.permuted(np.arange(120) < 120 * np.array(rates)[:, None], axis=1).T.ravel()  # exactly, of each size
+        return made(found, units=12)
+
+    small, large = ([heads_of(rates) for _ in range(3)] for rates in ([0.75, 0.5, 0.25], [0.25, 0.5, 0.75]))
+    word, numbers = h.suits(large, small)
+    assert word == HOLDS and numbers.startswith("large +0.500 (") and "; small +0.500 (" in numbers
+    assert h.suits(small, large)[0] == FAILS
+    assert h.suits(large[:1], small[:1])[0] == ONE_SEED
+    uneven = [heads_of([0.5, 0.5, 0.75]) for _ in range(3)]  # more of the large heads, and no fewer small ones
+    assert h.suits(uneven, [heads_of([0.5, 0.5, 0.25]) for _ in range(3)])[0] == INCONCLUSIVE
+
+
+def test_the_study_has_a_row_per_claim(tmp_path, monkeypatch):
+    names = ["gnanet", "gnanet.gamma5", "raznet"]
+    monkeypatch.setattr(paths, "BUILD", tmp_path)
+    monkeypatch.setattr(h, "read", lambda: {n: [run(n, s) for s in (0, 1, 2)] for n in names} | {"fcos": []})
+    monkeypatch.setattr(h, "heads", lambda some: made(np.ones(90), distance=0.4))
+    h.main([])
+    table = pd.read_csv(tmp_path / "studies" / f"{h.STUDY}.csv")
+    assert dict(zip(table["claim"], table["verdict"], strict=True)) == {
+        "figure3-accurate": HOLDS,
+        "multifocus-scale": INCONCLUSIVE,
+        "detectors-miss-tiny": NOT_MEASURED,
+    }
+    facts = read_json(tmp_path / "studies" / f"{h.STUDY}.json")
+    assert facts["runs"]["gnanet"] == [f"synthcrowd-sense-mini/gnanet/seed{s}" for s in (0, 1, 2)]
+    assert list(facts["runs"]) == names
 
 
 def test_a_claim_of_parts_is_its_weakest_part():
