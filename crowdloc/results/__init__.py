@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crowdloc.results.claims import claim_verdicts, claims_as_text
+    from crowdloc.results.claims import claim_verdicts, claims_as_text, claims_beside
     from crowdloc.results.layout import as_text, styled
     from crowdloc.results.marking import examples
     from crowdloc.results.overview import report
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "tables": ("Table", "compare", "read_table", "summary"),
     "seeds": ("counting_table", "seeds_table", "training_table"),
-    "claims": ("claim_verdicts", "claims_as_text"),
+    "claims": ("claim_verdicts", "claims_as_text", "claims_beside"),
     "verdicts": ("pair_verdicts", "steps"),
     "layout": ("as_text", "styled"),
     "marking": ("examples",),
@@ -32,6 +32,7 @@ __all__ = [
     "as_text",
     "claim_verdicts",
     "claims_as_text",
+    "claims_beside",
     "compare",
     "counting_table",
     "examples",

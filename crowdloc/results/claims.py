@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pandas as pd
 
 from crowdloc import paper
@@ -40,10 +42,30 @@ def claim_verdicts(table: Table, *others: Table) -> pd.DataFrame:
 def claims_as_text(table: Table, *others: Table) -> str:
     """`claim_verdicts`, a line per claim; the verdict after Holm's correction stands behind where it differs."""
     found = claim_verdicts(table, *others)
-    words = [
-        row.verdict if row.verdict == row.corrected else f"{row.verdict} (after Holm: {row.corrected})"
-        for row in found.rename(columns={"after Holm": "corrected"}).itertuples()
-    ]
+    words = _words(found)
     width = max((len(word) for word in words), default=0)
     lines = zip(words, found["held"], found["claim"], strict=True)
     return "\n".join(f"{word:{width}}  {held:>6} parts hold  {claim}" for word, held, claim in lines)
+
+
+def claims_beside(sides: Mapping[str, Sequence[Table]]) -> str:
+    """The same on several kinds of data: a paragraph per claim, with a line for each; Holm's correction is within it.
+
+    Args:
+        sides: what the data are called -> the table, and those that are needed beside it.
+    """
+    claims: dict[str, list[str]] = {}
+    width = max(map(len, sides), default=0)
+    for name, tables in sides.items():
+        found = claim_verdicts(*tables)
+        for word, row in zip(_words(found), found.itertuples(), strict=True):
+            claims.setdefault(str(row.claim), []).append(f"    {name:{width}}  {row.held:>6} parts hold: {word}")
+    return "\n".join("\n".join([claim, *lines]) for claim, lines in claims.items())
+
+
+def _words(found: pd.DataFrame) -> list[str]:
+    """Verdicts, with those after Holm behind where they differ."""
+    return [
+        word if word == corrected else f"{word} (after Holm: {corrected})"
+        for word, corrected in zip(found["verdict"], found["after Holm"], strict=True)
+    ]

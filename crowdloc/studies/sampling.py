@@ -1,6 +1,8 @@
-"""How random GNA makes a trained network at test, and what repeated samplings cost (Table X, notebooks 10 and 19).
+"""How random GNA makes a trained network at test, and what samplings and points cost (Tables X and XI).
 
-`python -m crowdloc.studies.sampling [--speed]` makes `draws_<group>` (scores under other draws) or `speed_<group>`.
+`python -m crowdloc.studies.sampling [NAME]` makes one of: `draws_<group>`, scores under other draws (notebooks 10, 19);
+`speed_<group>`; `points_<group>`, scores under other draws with 8, 16 and 32 points, and `points_cost`, time and memory
+of the operator by the number of points (notebook 11).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -16,7 +19,9 @@ import pandas as pd
 import torch
 
 from crowdloc import paper
-from crowdloc.attention import GaussianNeighborAttention
+from crowdloc.attention import GaussianNeighborAttention, gaussian_neighbor_attention
+from crowdloc.benchmarks.attention import Case
+from crowdloc.benchmarks.metering import Meter
 from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.inference.maps import keep_maps
@@ -33,9 +38,14 @@ from crowdloc.studies.stored import read_study, write_study
 NETWORK = "synthcrowd-sense-mini/gnanet.gamma5/seed0"  # a single focus, as in the paper's Table X
 # Sampling and S; the limit has no draws to repeat.
 VARIANTS = (("independent", 1), ("independent", 3), ("independent", 5), ("qmc", 1), ("qmc", 3), ("limit", 1))
+# Table XI: P, and the network that was trained with it.
+POINTS = {8: "gnanet.points8", 16: "gnanet.points16", 32: "gnanet.gamma5"}
+BACKENDS = {"numba": "fused kernel", "reference": "eager"}
 
 
-def in_the_network(id: str = NETWORK, *, draws: Sequence[int] = (0, 1, 2, 3, 4)) -> pd.DataFrame:
+def in_the_network(
+    id: str = NETWORK, *, draws: Sequence[int] = (0, 1, 2, 3, 4), variants: Sequence[tuple[str, int]] = VARIANTS
+) -> pd.DataFrame:
     """A stored GNANet on its test images with other draws, more of them, better ones, and none: one row per run."""
     experiment = Experiment.parse(id)
     model, test = runs.load_model(experiment), experiment.load("test")
@@ -44,7 +54,7 @@ def in_the_network(id: str = NETWORK, *, draws: Sequence[int] = (0, 1, 2, 3, 4))
         raise CrowdlocError(f"{id} is not stored with a counting threshold: name a stored GNANet")
     maps = keep_maps(model, test, mirrored=False) if experiment.recipe.frozen else None
     rows: list[dict[str, Any]] = []
-    for sampling, number in VARIANTS:
+    for sampling, number in variants:
         for run_seed in draws if sampling != "limit" else draws[:1]:
             print(f"{id}: {sampling}, S = {number}, draws {run_seed}", file=sys.stderr)
             change(model, sampling, number, run_seed)
@@ -59,6 +69,41 @@ def change(model: Method, sampling: str, number: int, run_seed: int = 0) -> None
         if isinstance(module, GaussianNeighborAttention):
             module.sampling, module.num_samples = sampling, number
     model.run_seed = run_seed
+
+
+def by_points(id: str = NETWORK) -> pd.DataFrame:
+    """`in_the_network` with one and three samplings for the networks of Table XI, of the group and seed of `id`."""
+    like = Experiment.parse(id)
+    parts = {
+        number: in_the_network(f"{like.group}/{name}/seed{like.seed}", variants=VARIANTS[:2])
+        for number, name in POINTS.items()
+    }
+    return pd.concat(parts, names=["P"]).reset_index(level="P")
+
+
+def points_cost(points: Sequence[int] = (8, 16, 32, 64), *, case: Case | None = None, turns: int = 9) -> pd.DataFrame:
+    """Milliseconds (median) and extra MiB of a forward pass of GNA with γ = 5, by backend and P, which take turns."""
+    case = case or Case(3, 64, 36, 64, 1)  # a clip of the mini preset
+    query, key = (x.detach() for x in case.maps("cpu"))
+    meter = Meter("cpu")
+    calls = {
+        (backend, number): partial(gaussian_neighbor_attention, query, key, key, gamma=5.0, num_points=number,
+                                   num_samples=case.samples, backend=backend)
+        for backend in BACKENDS
+        for number in points
+    }  # fmt: skip
+    times: dict[tuple[str, int], list[float]] = {place: [] for place in calls}
+    for turn in range(1 + turns):  # the first one warms up
+        for place, call in calls.items():
+            taken = meter.milliseconds(call)
+            if turn:
+                times[place].append(taken)
+    rows = [
+        {"backend": BACKENDS[backend], "P": number, "ms": round(median(times[backend, number]), 3),
+         "extra MiB": meter.extra_mib(call)}
+        for (backend, number), call in calls.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def speed(id: str = NETWORK, *, frames: int = 12, repeats: int = 5) -> pd.DataFrame:
@@ -139,14 +184,30 @@ def claims_text() -> str:
     )
 
 
-def main() -> None:
+def points_text(name: str = "points_synthcrowd-sense-mini") -> str:
+    """The stored `by_points` study: mean and, over draws, standard deviation."""
+    grouped = read_study(name).astype({"P": int, "S": int}).groupby(["S", "P"])
+    columns = ["mAP σ5", "mAP σ20", "mAR σ20"]
+    deviations = grouped[columns].std().add_prefix("± ")
+    return grouped[columns].mean().join(deviations).assign(tests=grouped.size()).to_string(float_format="{:.4f}".format)
+
+
+def cost_text(name: str = "points_cost") -> str:
+    """The stored `points_cost` study: a row per P, a column per backend."""
+    wide = read_study(name).astype({"P": int}).pivot(index="P", columns="backend", values=["ms", "extra MiB"])
+    return wide.astype(float).round(1).to_string()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    made: dict[str, Callable[[str], pd.DataFrame]] = {
+        "draws": in_the_network, "speed": speed, "points": by_points, "points_cost": lambda _: points_cost(),
+    }  # fmt: skip
     parser = argparse.ArgumentParser(prog="python -m crowdloc.studies.sampling", description=__doc__)
+    parser.add_argument("study", nargs="?", choices=list(made), default="draws", help="times: on a quiet machine")
     parser.add_argument("--id", default=NETWORK, help="a stored GNANet")
-    parser.add_argument("--speed", action="store_true", help="measure time, on a quiet machine, instead of scores")
-    arguments = parser.parse_args()
-    group = Experiment.parse(arguments.id).group
-    name, made = ("speed", speed) if arguments.speed else ("draws", in_the_network)
-    print(write_study(f"{name}_{group}", made(arguments.id), {"network": arguments.id}))
+    options = parser.parse_args(arguments)
+    name = options.study if options.study == "points_cost" else f"{options.study}_{Experiment.parse(options.id).group}"
+    print(write_study(name, made[options.study](options.id), {"network": options.id}))
 
 
 if __name__ == "__main__":

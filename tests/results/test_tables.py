@@ -227,6 +227,14 @@ def test_claims_about_a_table_get_the_verdicts_of_its_runs(stored) -> None:
     lines = results.claims_as_text(table).splitlines()
     assert len(lines) == len(found) and lines[0].startswith("not measured  ") and "after Holm" not in lines[0]
     assert found.iloc[0]["claim"] in lines[0]
+    beside = results.claims_beside({"SynthCrowd": (table,), "Mall": (results.read_table("II", data="mall"),)})
+    first = beside.splitlines()[:3]
+    assert first == [
+        found.iloc[0]["claim"],
+        f"    SynthCrowd  {found.iloc[0]['held']:>6} parts hold: not measured",
+        f"    Mall        {found.iloc[0]['held']:>6} parts hold: not measured",
+    ]
+    assert len(beside.splitlines()) == 3 * len(found)
 
 
 def test_importing_the_room_is_light() -> None:
