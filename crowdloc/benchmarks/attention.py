@@ -62,6 +62,7 @@ CASES = {
     "numba": [Case(1, 512, 24, 40, 3), Case(3, 512, 24, 40, 3), Case(1, 128, 36, 64, 1), Case(3, 128, 36, 64, 1)],
     "triton": [Case(frames, 512, 135, 240, 3, dtype=torch.bfloat16) for frames in (1, 3)],
 }
+WIDTHS = [16, 32, 64, 128, 256, 512]  # channels of a row
 SIZES = [(12, 20), (24, 40), (36, 64), (48, 80), (68, 120), (135, 240)]
 # relative root-mean-square error
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
@@ -152,32 +153,35 @@ def sweep(backend: str, meter: Meter, repeats: int, sizes: list[tuple[int, int]]
 
 
 def ceilings(cases: list[Case], backend: str, meter: Meter, repeats: int) -> dict[str, Any]:
-    """Copy bandwidth, matrix rate, and per case the time of reading the same rows as a share of the attention's."""
+    """Copy bandwidth, matrix rate, and reading against attention: of each case, and of rows of growing width."""
     dtype = cases[0].dtype
-    found: dict[str, Any] = {
+    widths = [Case(1, channels, 36, 64, 1, dtype=dtype) for channels in WIDTHS]
+    return {
         "copy_gb_s": copy_bandwidth(meter.milliseconds, meter.device),
         "matrix_gflop_s": matrix_rate(meter.milliseconds, meter.device, dtype),
-        "gather": [],
+        "gather": [reading(case, backend, meter, repeats) for case in cases if case.batch == 1],
+        "widths": [reading(case, backend, meter, repeats) | {"channels": case.channels} for case in widths],
     }
-    for case in (case for case in cases if case.batch == 1):
-        query, key = (x.detach() for x in case.maps(meter.device))
-        options: dict[str, Any] = {"gamma": GAMMA, "num_points": POINTS, "num_samples": case.samples}
-        gather, rows = gather_call(key, backend=backend, **options)
-        attend = partial(gaussian_neighbor_attention, query, key, key, **options, backend=backend)
-        gather(), attend()
-        times = [(meter.milliseconds(gather), meter.milliseconds(attend)) for _ in range(5 * repeats)]
-        reading, attending = (quantiles(list(side))[1] for side in zip(*times, strict=True))
-        found["gather"].append(
-            {
-                "case": str(case),
-                "bytes": rows * case.channels * dtype.itemsize,
-                "flop": 4 * rows * case.channels,
-                "gather_ms": reading,
-                "attention_ms": attending,
-                "share": reading / attending,
-            }
-        )
-    return found
+
+
+def reading(case: Case, backend: str, meter: Meter, repeats: int) -> dict[str, Any]:
+    """The time of reading and adding up an attention's rows, as a share of the attention's; they run in turns."""
+    query, key = (x.detach() for x in case.maps(meter.device))
+    options: dict[str, Any] = {"gamma": GAMMA, "num_points": POINTS, "num_samples": case.samples}
+    gather, rows = gather_call(key, backend=backend, **options)
+    attend = partial(gaussian_neighbor_attention, query, key, key, **options, backend=backend)
+    gather(), attend()
+    times = [(meter.milliseconds(gather), meter.milliseconds(attend)) for _ in range(5 * repeats)]
+    alone, attending = (quantiles(list(side))[1] for side in zip(*times, strict=True))
+    return {
+        "case": str(case),
+        "rows": rows,
+        "bytes": rows * case.channels * case.dtype.itemsize,
+        "flop": 4 * rows * case.channels,
+        "gather_ms": alone,
+        "attention_ms": attending,
+        "share": alone / attending,
+    }
 
 
 def _print(result: dict[str, Any], backend: str) -> None:

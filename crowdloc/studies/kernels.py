@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from crowdloc.attention import available_backends, gaussian_neighbor_attention
+from crowdloc.benchmarks import steps
 from crowdloc.benchmarks.attention import CASES, ratios
 from crowdloc.benchmarks.metering import Meter
 from crowdloc.core.files import read_json
 from crowdloc.core.paths import RESULTS
 from crowdloc.studies.neighborhoods import smooth_map
 
+STEPS = "steps.json"
 STORED = {"CPU": "attention_cpu.json", "GPU": "attention_gpu.json"}
 
 
@@ -140,6 +143,35 @@ def roofline(stored: dict[str, Any]) -> pd.DataFrame:
                 (name, 4 * n * n * channels / (3 * n * channels * element), 4 * n * n * channels / row["ms"][1] / 1e6)
             )
     return pd.DataFrame(rows, columns=["what", "FLOP per byte", "GFLOP/s"])
+
+
+def row_costs(stored: dict[str, Any]) -> pd.DataFrame:
+    """Nanoseconds per drawn row, by its channels: reading it alone, the attention, and reading as a share of that."""
+    rows = [
+        {
+            "channels": row["channels"],
+            "reading (ns)": 1e6 * row["gather_ms"] / row["rows"],
+            "attention (ns)": 1e6 * row["attention_ms"] / row["rows"],
+            "share (%)": 100 * row["share"],
+        }
+        for row in stored["ceilings"]["widths"]
+    ]
+    return pd.DataFrame(rows)
+
+
+def row_cost_line(stored: dict[str, Any]) -> str:
+    """The straight line through those times: what a draw costs whatever its width, and what each channel adds."""
+    table = row_costs(stored)
+    parts = []
+    for name in ("reading", "attention"):
+        slope, fixed = np.polyfit(table["channels"], table[f"{name} (ns)"], 1)
+        parts.append(f"{name} {fixed:.1f} ns a row and {slope:.3f} ns a channel")
+    return "; ".join(parts)
+
+
+def steps_table() -> pd.DataFrame:
+    """Where the time of a training step goes (`python -m crowdloc.benchmarks.steps`), in per cent."""
+    return steps.as_table(read_json(RESULTS / "kernels" / STEPS)["rows"])
 
 
 def this_run(source: str, *, repeats: int = 3) -> str:

@@ -19,6 +19,7 @@ def test_checks_before_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     cases = [benchmark.Case(2, 8, 6, 7, 1), benchmark.Case(1, 8, 6, 7, 1, batch=2)]
     monkeypatch.setitem(benchmark.CASES, "numba", cases)
     monkeypatch.setattr(benchmark, "SIZES", [(3, 4), (6, 7)])
+    monkeypatch.setattr(benchmark, "WIDTHS", [1, 16])
     benchmark.main(["--backend", "numba", "--repeats", "1", "--json", str(tmp_path / "cpu.json")])
     stored = json.loads((tmp_path / "cpu.json").read_text())
     validate(stored["metadata"], measured=True)
@@ -28,6 +29,8 @@ def test_checks_before_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "GNA, numba", "GNA, eager", "random", "local 7x7", "full", "limit",
     }  # fmt: skip
     assert [row["case"] for row in stored["ceilings"]["gather"]] == ["6x7x8 T=2 S=1"]  # single maps only
+    widths = stored["ceilings"]["widths"]
+    assert [(row["channels"], row["rows"]) for row in widths] == [(c, 36 * 64 * 3 * 32) for c in (1, 16)]
     monkeypatch.setitem(benchmark.TOLERANCE, torch.float32, 0.0)
     with pytest.raises(SystemExit, match="nothing was timed"):
         benchmark.main(["--backend", "numba", "--only-ratios"])

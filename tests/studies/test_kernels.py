@@ -19,7 +19,13 @@ STORED = {
         {"method": "full", "height": 24, "width": 40, "left_out": "", "ms": [1, 2, 3], "extra_mib": 7.0},
         {"method": "full", "height": 99, "width": 40, "left_out": "expected to take more than 20 s"},
     ],
-    "ceilings": {"gather": [{"case": "a", "bytes": 4e6, "flop": 4e6, "gather_ms": 2.0, "attention_ms": 4.0}]},
+    "ceilings": {
+        "gather": [{"case": "a", "bytes": 4e6, "flop": 4e6, "gather_ms": 2.0, "attention_ms": 4.0}],
+        "widths": [
+            {"channels": 16, "rows": 1000, "gather_ms": 0.002, "attention_ms": 0.010, "share": 0.2},
+            {"channels": 32, "rows": 1000, "gather_ms": 0.004, "attention_ms": 0.016, "share": 0.25},
+        ],
+    },
 }  # fmt: skip
 
 
@@ -36,6 +42,12 @@ def test_tables_by_hand():
     assert points.loc["eager a", "GFLOP/s"] == 0.04
     # 4·960²·512 operations on three maps of 960 rows of 512 float32: 960 / 3 per byte; in 2 ms
     assert points.loc["full 24x40x512"].tolist() == pytest.approx([320.0, 4 * 960**2 * 512 / 2e6])
+
+
+def test_what_a_row_costs_by_hand():
+    assert kernels.row_costs(STORED).to_numpy().tolist() == [[16, 2.0, 10.0, 20.0], [32, 4.0, 16.0, 25.0]]
+    line = kernels.row_cost_line(STORED).replace("-0.0", "0.0")
+    assert line == "reading 0.0 ns a row and 0.125 ns a channel; attention 4.0 ns a row and 0.375 ns a channel"
 
 
 @pytest.mark.parametrize("device", kernels.STORED)
