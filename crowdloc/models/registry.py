@@ -62,7 +62,8 @@ _FOCUS = {"gamma": [5.0]}  # the paper's ablations have a single focus
 
 METHODS: dict[str, Entry] = {
     "raznet": Entry(
-        "raznet:RAZNet", label="RAZNet", colour="#0173b2", start="raznet", variants={"stage1": {}},
+        "raznet:RAZNet", label="RAZNet", colour="#0173b2", start="raznet",
+        variants={"stage1": {}, "stage1-pretrained": {}},
         rows={t: {"RAZNet": ""} for t in ("II", "III", "IV", "V", "VI")},
     ),
     "frame-stack": Entry(
@@ -72,7 +73,8 @@ METHODS: dict[str, Entry] = {
     "gnanet": Entry(
         "gnanet:GNANet", label="GNANet", colour="#029e73", start="raznet",
         rows={
-            **{t: {"GNANet": ""} for t in ("II", "III", "VII")},
+            **{t: {"GNANet": ""} for t in ("II", "VII")},
+            "III": {"GNANet": "", "GNANet*": "pretrained"},
             "VIII": {
                 "SM": "scene", "SM + K-GNA": "keyframe", "SM + T-GNA": "temporal",
                 "SM + K-GNA + T-GNA": "gamma5", "SM + K-GNA + T-GNA + MF": "",
@@ -82,6 +84,7 @@ METHODS: dict[str, Entry] = {
             "XII": {"3": "gamma3", "5": "gamma5", "10": "gamma10", "15": "gamma15"},
         },
         variants={
+            "pretrained": {},  # on SenseCrowd
             "scene": _FOCUS | {"keyframe": False, "temporal": False},
             "keyframe": _FOCUS | {"temporal": False},
             "temporal": _FOCUS | {"keyframe": False},
@@ -94,6 +97,7 @@ METHODS: dict[str, Entry] = {
             "stacked": _FOCUS | {"stacked": True},
         },
         titles={
+            "pretrained": "GNANet*",
             "scene": "SM", "keyframe": "SM + K-GNA", "temporal": "SM + T-GNA", "random": "RANet", "local": "LANet",
             "deformable": "DFANet", "learned": "γ learned", "mean": "mean, not sum", "gated": "learned factor",
             "project": "1×1 projection", "concat": "1×1 of all, concatenated",
@@ -105,7 +109,11 @@ METHODS: dict[str, Entry] = {
     ),
     "s-gnanet": Entry(
         "gnanet:SGNANet", label="S-GNANet", colour="#cc78bc", start="raznet",
-        rows={"IV": {"S-GNANet": ""}, "V": {"S-GNANet": ""}, "VI": {"S-GNANet": ""}},
+        rows={
+            **{t: {"S-GNANet": "", "S-GNANet*": "pretrained"} for t in ("IV", "V")},
+            "VI": {"S-GNANet": ""},
+        },
+        variants={"pretrained": {}}, titles={"pretrained": "S-GNANet*"},
     ),
     # Counters: no table has two of one colour.
     "mcnn": Entry("mcnn:MCNN", label="MCNN", colour="#949494", rows={"VI": {"MCNN": ""}}),

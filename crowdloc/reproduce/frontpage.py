@@ -11,10 +11,11 @@ from pathlib import Path
 import pandas as pd
 
 from crowdloc import paper
+from crowdloc.datasets import catalog
 from crowdloc.models.registry import label
 from crowdloc.reproduce import graph, notebooks
 from crowdloc.results import ledger
-from crowdloc.results.experiments import SOURCES, STAGE1, Experiment, all_experiments
+from crowdloc.results.experiments import SOURCES, STAGE1, STAGE1_PRETRAINED, Experiment, all_experiments, experiments_of
 from crowdloc.results.tables import read_table
 from crowdloc.results.verdicts import NOT_MEASURED, steps
 
@@ -91,16 +92,16 @@ def status() -> str:
         artefact = ARTEFACTS[number - 1] if 0 < number <= len(ARTEFACTS) else "–"
         if number in there:
             name = f"[{number:02} {title(there[number])}](notebooks/{there[number].name})"
-            rows.append((name, artefact.partition(":")[0], *_measured(there[number])))
+            rows.append((name, artefact.partition(":")[0], *_measured(there[number], artefact.removeprefix("Table "))))
         else:
             rows.append((f"{number:02}: none yet", artefact, "–", "all"))
     return markdown(pd.DataFrame(rows, columns=["notebook", "of the paper", "measured", "not measured"]))
 
 
 def title(path: Path) -> str:
-    """The heading of a notebook, without the artefact before the dash."""
+    """The heading of a notebook, without the artefact of the paper before it."""
     text = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
-    match = re.match(r"#\s*(?:.*—\s*)?(.+)", text)
+    match = re.match(r"#\s*(?:(?:Tables?|Figure) [^—]*—\s*)?(.+)", text)
     return match[1].strip() if match else path.stem
 
 
@@ -155,14 +156,14 @@ def _where(claim: dict[str, str]) -> str:
     return f"{claim['section']}, Table {tables}" if tables else str(claim["section"])
 
 
-def _measured(path: Path) -> tuple[str, str]:
-    """Methods of a notebook's experiments with and without stored results, by the number of seeds."""
+def _measured(path: Path, table: str = "") -> tuple[str, str]:
+    """Methods of a notebook's experiments, those of its table if it has one, with and without stored results."""
     seeds: dict[str, list[bool]] = {}
-    read = graph.uses(path).experiments
+    read = experiments_of(table) or graph.uses(path).experiments
     if set(read) >= set(all_experiments()):
         return "reads what is stored", "–"
     for experiment in read:
-        if experiment.variant == STAGE1:  # no result: others start from its weights
+        if experiment.variant in (STAGE1, STAGE1_PRETRAINED):  # no result: others start from its weights
             continue
         seeds.setdefault(_shown(experiment), []).append("stored" in graph.state(experiment))
     if not seeds:
@@ -177,4 +178,4 @@ def _measured(path: Path) -> tuple[str, str]:
 
 def _shown(experiment: Experiment) -> str:
     name = label(experiment.method, experiment.variant)
-    return name if SOURCES[experiment.data].generated else f"{name} on {experiment.data}"
+    return name if SOURCES[experiment.data].generated else f"{name} on {catalog.label(experiment.data)}"

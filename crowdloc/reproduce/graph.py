@@ -21,7 +21,7 @@ from crowdloc.core.errors import CrowdlocError
 from crowdloc.core.files import digest, is_temporary
 from crowdloc.reproduce import dependencies, notebooks
 from crowdloc.results.experiments import SOURCES as DATA
-from crowdloc.results.experiments import TABLES, Experiment, all_experiments, experiments_of
+from crowdloc.results.experiments import TABLES, Experiment, all_experiments, experiments_of, with_starts
 
 SOURCES = ("stored", "weights", "train")
 SEED = 0  # below "stored" notebooks read one seed, this one unless told otherwise
@@ -90,11 +90,6 @@ def plan(source: str, data_root: str | os.PathLike[str] | None = None) -> Plan:
     made = tuple(e for e in wanted if _absence(e.data, root, absent) is None)
     used = {name: tuple(e for e in uses(path).experiments if e in made) for name, path in chosen.items()}
     return Plan(source, root, made, used, tuple(left_out))
-
-
-def with_starts(experiments: Iterable[Experiment]) -> list[Experiment]:
-    """Experiments, each after the one that it starts from, each once."""
-    return list(dict.fromkeys(e for one in experiments for e in (one.start, one) if e is not None))
 
 
 @dataclass(frozen=True)

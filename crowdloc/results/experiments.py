@@ -8,7 +8,7 @@ here). `Experiment.parse` is the only reader of ids.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,8 @@ from crowdloc.datasets.base import ClipDataset
 from crowdloc.models.recipes import PRESETS, Recipe, get_preset
 from crowdloc.models.registry import METHODS, get_entry
 
-STAGE1 = "stage1"
+STAGE1, PRETRAINED = "stage1", "pretrained"
+STAGE1_PRETRAINED = f"{STAGE1}-{PRETRAINED}"
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -45,7 +46,8 @@ class Chosen:
     """What was chosen for a data set and preset on validation data, then frozen for every method alike.
 
     With `second` trainings have two stages: the method that others start from is trained whole (variant "stage1"), then
-    every method that has a start (itself included) goes on from there.
+    every method that has a start (itself included) goes on from there. What the paper marks with a star (variant
+    "pretrained") differs in where its first stage starts: from that of the data set for pre-training, same seed.
     """
 
     recipe: Mapping[str, Any]  # fields of `Recipe`, of a training from scratch
@@ -60,27 +62,27 @@ _SECOND_RATES = {
     "gnanet.deformable": 1e-3,
 }  # fmt: skip
 
+# SynthCrowd's other domains, whose frames have the same size, take all that was chosen on `sense`.
+_SYNTHCROWD = Chosen(
+    {"crop": (192, 256), "steps": 1600}, {"": 4e-3},
+    second={"frozen": True, "crop": None, "batch_size": 2, "steps": 400},
+    second_rates=_SECOND_RATES,
+)  # fmt: skip
+# Real single images, 400×400 to 1024×768 pixels: 2e-3 in a throwaway probe, in which 4e-3 was too fast.
+_SHANGHAITECH = Chosen(
+    {"crop": (256, 256), "steps": 1200}, {"": 2e-3},
+    second={"frozen": True, "crop": None, "batch_size": 1, "steps": 400},
+    second_rates={"": 1e-3},
+)  # fmt: skip
+
 CHOSEN = {
-    "synthcrowd-sense-mini": Chosen(
-        {"crop": (192, 256), "steps": 1600}, {"": 4e-3},
-        second={"frozen": True, "crop": None, "batch_size": 2, "steps": 400},
-        second_rates=_SECOND_RATES,
-    ),
+    **{f"synthcrowd-{domain}-mini": _SYNTHCROWD for domain in ("sense", "fdst", "sha", "shb")},
     "mall-mini": Chosen(
         {"crop": (256, 256), "steps": 800}, {"": 4e-3},
         second={"frozen": True, "crop": None, "batch_size": 1, "steps": 400},
         second_rates=_SECOND_RATES | {"gnanet": 4e-3},
     ),
-    "shanghaitech_a-mini": Chosen(
-        {"crop": (256, 256), "steps": 2400}, {"": 2e-3},
-        second={"frozen": True, "crop": None, "batch_size": 1, "steps": 400},
-        second_rates={"": 1e-3},
-    ),
-    "shanghaitech_b-mini": Chosen(
-        {"crop": (256, 256), "steps": 2400}, {"": 2e-3},
-        second={"frozen": True, "crop": None, "batch_size": 1, "steps": 400},
-        second_rates={"": 1e-3},
-    ),
+    **{f"shanghaitech_{part}-mini": _SHANGHAITECH for part in ("a", "b")},
 }  # fmt: skip
 
 
@@ -100,10 +102,17 @@ def _variants(*names: str) -> tuple[str, ...]:
 _COMPONENTS = ("frame-stack", *_variants("scene", "keyframe", "temporal", "gamma5"), "gnanet")
 _ATTENTIONS = _variants("random", "local", "deformable", "gamma5")
 _FUSIONS = _variants("gamma5", "mean", "gated", "project", "difference", "concat", "stacked")
+_SINGLE = ("raznet", "s-gnanet", f"s-gnanet.{PRETRAINED}")
 
 # What every table consists of. "Mall" is notebook 20, "Fusion" the page of notebook 09 on what would make GNA win.
 TABLES: dict[str, tuple[Listed, ...]] = {
-    "II": (Listed("synthcrowd-sense", ("raznet", "frame-stack", "gnanet"), seeds=5),),
+    "II": (
+        Listed("synthcrowd-sense", ("raznet", "frame-stack", "gnanet"), seeds=5),
+        Listed("synthcrowd-sense", ("faster-rcnn", "fcos", "stanet"), seeds=3),  # a step costs three times as much
+    ),
+    "III": (Listed("synthcrowd-fdst", ("raznet", "stanet", "gnanet", f"gnanet.{PRETRAINED}"), seeds=3),),
+    "IV": (Listed("synthcrowd-sha", _SINGLE, seeds=3), Listed("shanghaitech_a", _SINGLE, seeds=3)),
+    "V": (Listed("synthcrowd-shb", _SINGLE, seeds=3), Listed("shanghaitech_b", _SINGLE, seeds=3)),
     "Mall": (Listed("mall", ("raznet", "frame-stack", "s-gnanet", "gnanet"), seeds=3),),
     "VIII": (
         Listed("synthcrowd-sense", _COMPONENTS, seeds=5),
@@ -165,7 +174,12 @@ class Experiment:
         if method not in METHODS:
             raise CrowdlocError(f"experiment {id!r}: unknown method {method!r}: choose one of {', '.join(METHODS)}")
         get_entry(method).options(variant)
-        return Experiment(*kinds[0], method, int(number[1]), variant=variant)
+        found = Experiment(*kinds[0], method, int(number[1]), variant=variant)
+        if found.pretraining == found.data:
+            raise CrowdlocError(
+                f"experiment {id!r}: {found.data} is what others are pre-trained on: leave .{variant} out"
+            )
+        return found
 
     @property
     def source(self) -> Source:
@@ -177,12 +191,29 @@ class Experiment:
         return get_entry(self.method).options(self.variant)
 
     @property
+    def is_second(self) -> bool:
+        """Whether this is the second stage of a training in two."""
+        chosen = CHOSEN.get(self.group)
+        staged = chosen is not None and chosen.second is not None and get_entry(self.method).start is not None
+        return staged and self.variant not in (STAGE1, STAGE1_PRETRAINED)
+
+    @property
+    def pretraining(self) -> str | None:
+        """The data set that stands for SenseCrowd where this experiment is pre-trained on it, else None."""
+        if self.variant not in (PRETRAINED, STAGE1_PRETRAINED):
+            return None
+        return "synthcrowd-sense" if self.source.generated or self.preset == "mini" else "sensecrowd"
+
+    @property
     def start(self) -> Experiment | None:
         """The experiment that this one begins with; None: it trains from scratch."""
-        chosen, entry = CHOSEN.get(self.group), get_entry(self.method)
-        if chosen is None or chosen.second is None or entry.start is None or self.variant == STAGE1:
-            return None
-        return Experiment(self.data, self.preset, entry.start, self.seed, variant=STAGE1)
+        if self.is_second:
+            first = STAGE1_PRETRAINED if self.variant == PRETRAINED else STAGE1
+            return Experiment(self.data, self.preset, get_entry(self.method).start or "", self.seed, variant=first)
+        if self.pretraining is not None:
+            before = STAGE1 if self.variant == STAGE1_PRETRAINED else ""
+            return Experiment(self.pretraining, self.preset, self.method, self.seed, variant=before)
+        return None
 
     @property
     def recipe(self) -> Recipe:
@@ -191,7 +222,7 @@ class Experiment:
         if chosen is None:
             return preset
         fields, rates = {**chosen.recipe}, chosen.rates
-        if self.start is not None and chosen.second is not None:
+        if self.is_second and chosen.second is not None:
             fields, rates = fields | {**chosen.second}, chosen.second_rates
         rate = next((rates[key] for key in (self.name, self.method, "") if key in rates), preset.learning_rate)
         return preset.with_options(**{**fields, "learning_rate": rate})
@@ -224,7 +255,17 @@ def experiments_of(table: str, preset: str = "mini", data: str | None = None) ->
     ]
 
 
+def with_starts(experiments: Iterable[Experiment]) -> list[Experiment]:
+    """Experiments, each after all that it goes back to, each once."""
+    found: dict[Experiment, None] = {}
+    for experiment in experiments:
+        line = [experiment]
+        while (start := line[-1].start) is not None:
+            line.append(start)
+        found |= dict.fromkeys(reversed(line))
+    return list(found)
+
+
 def all_experiments() -> list[Experiment]:
-    """Every experiment of the mini preset that a table lists, each once, each after the one that it starts from."""
-    listed = [e for table in TABLES for e in experiments_of(table)]
-    return list(dict.fromkeys(e for one in listed for e in (one.start, one) if e is not None))
+    """Every experiment of the mini preset that a table lists, each once, each after all that it goes back to."""
+    return with_starts(e for table in TABLES for e in experiments_of(table))

@@ -17,15 +17,17 @@ FRONTEND = "vgg16_frontend_edge_finetuned.safetensors"  # ImageNet weights, fine
 SEEDS = (100, 101, 102)  # none of those that tables use
 SECOND_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 ATTENTIONS = tuple(f"gnanet.{variant}" for variant in ("scene", "random", "local", "deformable"))
+MULTISCALE = ("stanet", "faster-rcnn", "fcos")  # on maps of finer strides, which are not kept
 
 
 def rates(data: str) -> Iterator[Row]:
     """Learning rates of the second stage, searched alike for every method of a data set, at full length.
 
     First RAZNet from scratch; then every method behind the backbone of its seed that was trained at the better rate.
-    On SynthCrowd four values and two seeds, one seed for variants whose kind of attention differs (those that differ
-    from GNANet in a number take its rate). On real images, where a step costs twice to five times as much, two values
-    and one seed; variants take the rate of SynthCrowd there.
+    On SynthCrowd four values and two seeds; one seed for STANet and the detectors, whose steps cost ten times as much,
+    and for variants whose kind of attention differs (those that differ from GNANet in a number take its rate). On real
+    images, where a step costs twice to five times as much, two values and one seed; variants take the rate of
+    SynthCrowd there, as its other domains do.
     """
     real = data in REAL
     seeds, second = (SEEDS[:1], (1e-3, 4e-3)) if real else (SEEDS[:2], SECOND_RATES)
@@ -36,7 +38,7 @@ def rates(data: str) -> Iterator[Row]:
             yield Row(labels[place], data, "raznet", seed, recipe={"learning_rate": rate})
     names = ("raznet", "frame-stack", "gnanet") if data in VIDEO else ("raznet", "s-gnanet")
     for place, seed in enumerate(seeds):
-        extra = ("s-gnanet",) if data == "mall" else ATTENTIONS if data in VIDEO and place == 0 else ()
+        extra = ("s-gnanet",) if data == "mall" else (*ATTENTIONS, *MULTISCALE) if data in VIDEO and place == 0 else ()
         for name in (*names, *extra):
             method, _, variant = name.partition(".")
             options = get_entry(method).options(variant)

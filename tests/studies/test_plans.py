@@ -9,7 +9,7 @@ import pytest
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.models import build_model
 from crowdloc.results.experiments import CHOSEN, STAGE1, Chosen, Experiment
-from crowdloc.studies.plans import ATTENTIONS, SECOND_RATES, STUDIES, plan_of
+from crowdloc.studies.plans import ATTENTIONS, MULTISCALE, SECOND_RATES, STUDIES, plan_of
 from crowdloc.studies.rows import Best, Row
 
 PLANS = [(name, data) for name, study in STUDIES.items() for data in study.data or (None,)]
@@ -27,7 +27,8 @@ def test_every_row_can_be_made(name, data):
         )
         assert all(start in labels[:number] for start in starts if start is not None), "a start comes earlier"
         recipe = row.full_recipe
-        assert recipe.frozen == (row.start is not None and not row.label.startswith("whole"))
+        behind = row.start is not None and not row.label.startswith("whole")
+        assert recipe.frozen == (behind or recipe.pretrained is not None)
         assert row.describe()["recipe"]["learning_rate"] == recipe.learning_rate
         build_model(row.method, width=1 / 64, **row.options)  # 8 channels: deformable attention has 8 heads
         assert all(images.split in ("val", "dev") for images in row.images)
@@ -37,11 +38,14 @@ def test_every_row_can_be_made(name, data):
 @pytest.mark.parametrize(
     ("data", "methods", "variants", "first_rates", "rates", "seeds"),
     [
-        ("synthcrowd-sense", ["raznet", "frame-stack", "gnanet"], ATTENTIONS, (1e-3, 4e-3), SECOND_RATES, (100, 101)),
+        (
+            "synthcrowd-sense", ["raznet", "frame-stack", "gnanet"], (*ATTENTIONS, *MULTISCALE), (1e-3, 4e-3),
+            SECOND_RATES, (100, 101),
+        ),
         ("mall", ["raznet", "frame-stack", "gnanet", "s-gnanet"], (), (1e-3, 4e-3), (1e-3, 4e-3), (100,)),
         ("shanghaitech_b", ["raznet", "s-gnanet"], (), (1e-3, 2e-3), (1e-3, 4e-3), (100,)),
     ],
-)
+)  # fmt: skip
 def test_rates_are_searched_alike(data, methods, variants, first_rates, rates, seeds):
     full_name, rows = plan_of("rates", data)
     assert full_name == f"rates_{data}"
