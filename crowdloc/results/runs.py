@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -23,7 +24,7 @@ from crowdloc.core.provenance import describe as provenance
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.inference.maps import Kept, keep_maps
 from crowdloc.inference.windows import predict
-from crowdloc.metrics import sigma_scale
+from crowdloc.metrics import counting_errors, sigma_scale
 from crowdloc.models import Method, Prediction, get_entry
 from crowdloc.results import evidence as ev
 from crowdloc.results.evidence import CountEvidence, Evidence
@@ -285,19 +286,26 @@ def _validation(found: Evidence | CountEvidence, threshold: float | None) -> dic
 def _convergence(
     experiment: Experiment, model: Method, training: ClipDataset, maps: Kept | None, folder: Path, progress: bool
 ) -> dict[str, float]:
-    """Signs that the training reached its end: AP on training images and the loss over the last third of the steps."""
+    """Signs that the training reached its end: fit of training images and the loss over the last third of the steps."""
     stride = max(1, len(training) // _CONVERGENCE_IMAGES)
     some = training.subset(range(0, len(training), stride))
     found = _measure(experiment, model, some, maps, progress)
     losses = [row["loss"] for row in read_log(folder / LOG)]
     third, sixth = losses[-len(losses) // 3 :], max(1, len(losses) // 6)
-    fitted = {}
+    halves = np.array(third[:sixth]), np.array(third[-sixth:])
     if isinstance(found, Evidence):
         row = found.localization["20"]
         fitted = {"train_mAP_sigma20": row["mAP"], "train_AP50_sigma20": row["AP.50"]}
+    else:
+        constant = np.full(len(found.heads), np.median(found.heads))
+        fitted = {
+            "train_MAE": found.metrics()["counting"]["MAE"],
+            "train_MAE_of_a_constant": counting_errors(constant, found.heads)["MAE"],
+            "last_third_loss_error": float(np.sqrt(sum(half.var() / len(half) for half in halves))),
+        }
     return fitted | {
-        "last_third_loss_first_half": sum(third[:sixth]) / len(third[:sixth]),
-        "last_third_loss_second_half": sum(third[-sixth:]) / len(third[-sixth:]),
+        "last_third_loss_first_half": float(halves[0].mean()),
+        "last_third_loss_second_half": float(halves[1].mean()),
     }
 
 

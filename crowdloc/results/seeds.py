@@ -12,6 +12,11 @@ from crowdloc.results.runs import Run
 from crowdloc.results.tables import NOT_MEASURED, shown_name
 from crowdloc.results.verdicts import did_converge
 
+_FITS = (
+    ("train AP.50", "train_AP50_sigma20", 3), ("train mAP", "train_mAP_sigma20", 3),
+    ("train MAE", "train_MAE", 2), ("of a constant", "train_MAE_of_a_constant", 2),
+)  # fmt: skip
+
 
 def seeds_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Mean and standard deviation over seeds: index (method, sigma), columns (AP.50 … mAR, mean or std).
@@ -54,11 +59,14 @@ def counting_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 def training_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Did they learn what they could? A row per method, mean ± deviation over seeds as text.
 
-    AP.50 and mAP at σ 20 on training images, by how much the loss still changed within the last third of the steps (its
+    AP.50 and mAP at σ 20 on training images (of methods that only count the MAE, and that of the best constant answer;
+    columns without a number are left out), by how much the loss still changed within the last third of the steps (its
     second half against its first), and how many of the trainings converged by the rule of `verdicts.converged`, with
     the first reason against.
     """
     rows = []
+    known = {key for group in table.values() for run in group for key in run.convergence}
+    fits = [fit for fit in _FITS if fit[1] in known] or _FITS[:2]
     for name, group in table.items():
         signs = [run.convergence for run in group]
         first, second = "last_third_loss_first_half", "last_third_loss_second_half"
@@ -67,8 +75,7 @@ def training_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
         against = next((f" ({why})" for good, why in judged if not good), "")
         rows.append(
             {"method": shown_name(name), "seeds": str(len(group)) if group else NOT_MEASURED}
-            | {"train AP.50": spread([s["train_AP50_sigma20"] for s in signs if "train_AP50_sigma20" in s])}
-            | {"train mAP": spread([s["train_mAP_sigma20"] for s in signs if "train_mAP_sigma20" in s])}
+            | {title: spread([s[key] for s in signs if key in s], digits) for title, key, digits in fits}
             | {"loss at the end (%)": spread(change, 1, sign="+")}
             | {"converged": f"{sum(good for good, _ in judged)} of {len(group)}{against}" if group else ""}
         )

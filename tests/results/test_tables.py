@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -215,6 +216,20 @@ def test_counting_and_training_show_spread_over_seeds_and_what_is_missing(stored
     again = results.training_table(results.read_table("II")).set_index("method")
     assert again.loc["GNANet", "converged"] == "2 of 3 (train_AP50_sigma20 is 0.500, below 0.7)"
     assert again.loc["stacked frames", "converged"] == ""
+
+
+def test_the_fit_of_counters_is_shown_beside_that_of_others(stored) -> None:
+    table = results.read_table("II")
+    losses = {"last_third_loss_first_half": 2.0, "last_third_loss_second_half": 1.9, "last_third_loss_error": 0.1}
+    fitted = {"train_MAE": 4.0, "train_MAE_of_a_constant": 7.0} | losses
+    counting = replace(table["raznet"][0], evidence=None, convergence=fitted)
+    both = results.training_table({"raznet": table["raznet"], "mcnn": [counting]}).set_index("method")
+    columns = ["train AP.50", "train MAE", "of a constant", "converged"]
+    assert both.loc["RAZNet", columns].tolist() == ["0.900 ± 0.000", "", "", "3 of 3"]
+    reason = "0 of 1 (MAE on training images is 4.00, that of a constant 7.00)"
+    assert both.loc["MCNN", columns].tolist() == ["", "4.00", "7.00", reason]
+    assert not [c for c in results.training_table({"mcnn": [counting]}) if "mAP" in c or "AP.50" in c]
+    assert "train MAE" not in results.training_table(table) and results.training_table({}).empty
 
 
 def test_claims_about_a_table_get_the_verdicts_of_its_runs(stored) -> None:

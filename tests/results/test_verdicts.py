@@ -23,6 +23,8 @@ from crowdloc.results.runs import Run
 from crowdloc.results.verdicts import Row
 
 GOOD = {"last_third_loss_first_half": 0.1, "last_third_loss_second_half": 0.095, "train_AP50_sigma20": 0.9}
+COUNTED = {"last_third_loss_first_half": 0.1, "last_third_loss_second_half": 0.095, "last_third_loss_error": 0.002,
+           "train_MAE": 2.0, "train_MAE_of_a_constant": 7.0}  # fmt: skip
 DRAWS = 400  # enough for words that are far from a limit
 
 
@@ -140,9 +142,8 @@ def test_counts_are_better_when_lower():
             one = run(0.5, seed).evidence
             noise = np.random.default_rng([key, seed]).normal(0, error, len(one.heads))
             counts = CountEvidence(one.images, one.scenes, one.heads, one.heads + noise)
-            convergence = {key: value for key, value in GOOD.items() if key.startswith("last")}
             experiment = Experiment("synthcrowd-sense", "mini", "raznet", seed)
-            found.append(Run(experiment, "stored", None, counts, None, convergence, Path()))
+            found.append(Run(experiment, "stored", None, counts, None, COUNTED, Path()))
         return found
 
     good, bad = counting(1, 0), counting(9, 1)
@@ -171,6 +172,36 @@ def test_counts_are_better_when_lower():
 )
 def test_the_rule_of_convergence(change, reason):
     assert v.converged(GOOD | change) == (not reason, reason)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, ""),
+        ({"train_MAE": 3.5}, ""),
+        ({"train_MAE": 3.51}, "MAE on training images is 3.51, that of a constant 7.00"),
+        ({"train_MAE": math.nan}, "MAE on training images is nan, that of a constant 7.00"),
+        ({"train_MAE_of_a_constant": 0.0}, "MAE on training images is 2.00, that of a constant 0.00"),
+        ({"train_MAE": 0.5, "train_MAE_of_a_constant": 0.0}, ""),  # the same crowd everywhere
+        ({"last_third_loss_second_half": 0.0899}, "the loss still fell by 10%"),
+        ({"last_third_loss_second_half": 0.08, "last_third_loss_error": 0.0101}, ""),  # by chance as well
+        ({"last_third_loss_second_half": 0.08, "last_third_loss_error": 0.0099}, "the loss still fell by 20%"),
+        ({"last_third_loss_error": math.nan}, ""),
+        ({"last_third_loss_second_half": 0.08, "last_third_loss_error": math.nan}, "the loss still fell by 20%"),
+        ({"overfit_MAE_per_head": 0.1}, ""),
+        ({"overfit_MAE_per_head": 0.11}, "overfit_MAE_per_head is 0.110, above 0.1"),
+    ],
+)
+def test_the_rule_of_convergence_for_methods_that_only_count(change, reason):
+    assert v.converged(COUNTED | change) == (not reason, reason)
+
+
+def test_a_counter_that_says_nothing_of_its_fit_has_no_verdict():
+    one = run(0.5, 0).evidence
+    counts = CountEvidence(one.images, one.scenes, one.heads, one.heads + 1.0)
+    silent = Run(Experiment("synthcrowd-sense", "mini", "mcnn", 0), "stored", None, counts, None, GOOD, Path())
+    assert v.did_converge(silent) == (False, "MAE on training images was not recorded")
+    assert v.did_converge(replace(silent, convergence=COUNTED)) == (True, "")
 
 
 def test_what_did_not_converge_is_not_called_poor():
