@@ -6,6 +6,10 @@ frames is exp(-d / 2β²) with d the mean squared difference of a block in grey 
 everywhere, on normalised images 1); fixed Gaussians of 4 pixels; pairs of frames instead of longer clips. Deviation:
 blocks are resized to one size before their transformation is found, so that crops, frames of any size and several
 divisions work; the published layer is tied to the size of the frames.
+
+In `mini` it stands on the frozen convolutions of the first stage without their last pooling, as the public
+re-implementation does on those of ImageNet; their maps have four times as many cells as those of others and are not
+kept.
 """
 
 from __future__ import annotations
@@ -25,8 +29,6 @@ from crowdloc.models.parts.layers import pad_to_multiple
 class LSTN(FrontendCounter):
     """VGG16's ten convolutions with two poolings, six more, a density map at stride 4; `BlockTransformer` in training.
 
-    At stride 4 it cannot stand on maps of stride 8: it trains whole.
-
     Args:
         width, feature_width, head_width, norm: as in `FrontendCounter`.
         sigma: see `DensityCounter`.
@@ -37,6 +39,7 @@ class LSTN(FrontendCounter):
 
     stride = 4
     offsets = (0, 1)
+    keeps_maps = False
 
     def __init__(
         self,

@@ -8,7 +8,8 @@ from typing import Any
 
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.models.registry import get_entry
-from crowdloc.studies.rows import Best, Images, Row
+from crowdloc.results.experiments import CHOSEN
+from crowdloc.studies.rows import PRESET, Best, Images, Row
 
 VIDEO = ("synthcrowd-sense", "mall")
 SINGLE = ("synthcrowd-shb", "shanghaitech_a", "shanghaitech_b")
@@ -17,6 +18,12 @@ FRONTEND = "vgg16_frontend_edge_finetuned.safetensors"  # ImageNet weights, fine
 SEEDS = (100, 101, 102)  # none of those that tables use
 SECOND_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 ATTENTIONS = tuple(f"gnanet.{variant}" for variant in ("scene", "random", "local", "deformable"))
+COUNTERS = {  # methods that only count; ShanghaiTech A takes the rates of B, as SynthCrowd's domains those of `sense`
+    "synthcrowd-sense": ("mcnn", "csrnet", "bayesian", "convlstm", "lstn", "epf"),
+    "mall": ("mcnn", "convlstm", "lstn", "epf"),
+    "shanghaitech_b": ("mcnn", "csrnet", "bayesian"),
+}
+COUNTING_RATES, WHOLE_RATE = (1e-3, 4e-3), 2e-3
 MULTISCALE = ("stanet", "faster-rcnn", "fcos")  # on maps of finer strides, which are not kept
 
 
@@ -27,7 +34,7 @@ def rates(data: str) -> Iterator[Row]:
     On SynthCrowd four values and two seeds; one seed for STANet and the detectors, whose steps cost ten times as much,
     and for variants whose kind of attention differs (those that differ from GNANet in a number take its rate). On real
     images, where a step costs twice to five times as much, two values and one seed; variants take the rate of
-    SynthCrowd there, as its other domains do.
+    SynthCrowd there, as its other domains do. Methods that only count: two values and one seed everywhere.
     """
     real = data in REAL
     seeds, second = (SEEDS[:1], (1e-3, 4e-3)) if real else (SEEDS[:2], SECOND_RATES)
@@ -45,6 +52,25 @@ def rates(data: str) -> Iterator[Row]:
             for rate in second:
                 label, recipe = f"{name}-{rate:g}-seed{seed}", {"learning_rate": rate}
                 yield behind(Best(groups, place), label, data, method, seed, options=options, recipe=recipe)
+    yield from _counting(data, Best(groups, 0))
+
+
+def _counting(data: str, start: Best) -> Iterator[Row]:
+    """Methods that only count, judged by their MAE: rates, and whether to stand behind a backbone or to train whole.
+
+    A method that has a start is tried behind it and, at one rate, whole, with as many pixels; others are whole.
+    """
+    for name in COUNTERS.get(data, ()):
+        has_start = get_entry(name).start is not None
+        for rate in COUNTING_RATES:
+            label, recipe = f"{name}-{rate:g}-seed{SEEDS[0]}", {"learning_rate": rate}
+            if has_start:
+                yield behind(start, label, data, name, SEEDS[0], recipe=recipe)
+            else:
+                yield Row(label, data, name, SEEDS[0], recipe=recipe)
+        if has_start:
+            recipe = {**CHOSEN[f"{data}-{PRESET}"].counters, "learning_rate": WHOLE_RATE}
+            yield Row(f"{name}-whole-{WHOLE_RATE:g}-seed{SEEDS[0]}", data, name, SEEDS[0], recipe=recipe)
 
 
 def control(data: str) -> Iterator[Row]:

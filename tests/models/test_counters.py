@@ -70,7 +70,8 @@ def test_parameter_counts_at_full_size(name, options, count):
 def test_counters_say_what_they_yield_and_look_at(name):
     model = made(name)
     assert (model.yields, model.offsets) == (("count",), OFFSETS[name])
-    assert METHODS[name].start == ("raznet" if name in ("csrnet", "epf") else None)
+    assert METHODS[name].start == ("raznet" if name in ("csrnet", "epf", "lstn") else None)
+    assert METHODS[name].counts and model.keeps_maps == (name != "lstn")
 
 
 @every

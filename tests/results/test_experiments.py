@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from crowdloc.core.errors import CrowdlocError
+from crowdloc.models.registry import METHODS
 from crowdloc.paper import table
 from crowdloc.results.experiments import CHOSEN, TABLES, Experiment, all_experiments, experiments_of, with_starts
 
@@ -67,14 +70,52 @@ def test_every_experiment_comes_after_all_that_it_goes_back_to():
     assert [e.id for e in with_starts([last])] == list(reversed(line(last.id)))
 
 
-@pytest.mark.parametrize("number", ["II", "III", "IV", "V"])
-def test_every_row_of_the_localization_tables_is_listed(number):
-    from crowdloc.models.registry import METHODS
-
+@pytest.mark.parametrize("number", ["II", "III", "IV", "V", "VI", "VII"])
+def test_every_row_of_the_paper_is_listed(number):
     known = {row: (name, variant) for name, e in METHODS.items() for row, variant in e.rows.get(number, {}).items()}
     for listed in {one.data for one in TABLES[number]}:
         names = {(e.method, e.variant) for e in experiments_of(number, data=listed)}
         assert {known[row] for row in set(table(number)["row"])} <= names
+
+
+def test_counters_stand_in_tables_on_generated_and_real_data():
+    sets = {number: {one.data for one in TABLES[number]} for number in ("VI", "VII")}
+    assert sets["VI"] == {*(f"synthcrowd-{d}" for d in ("sense", "fdst", "sha", "shb")),
+                          "shanghaitech_a", "shanghaitech_b"}  # fmt: skip
+    assert sets["VII"] == {"synthcrowd-sense", "synthcrowd-fdst", "mall"}
+    assert {e.seed for number in sets for e in experiments_of(number)} == {0, 1, 2}
+    assert Experiment("mall", "mini", "mcnn", 0) in experiments_of("VII")
+
+
+@pytest.mark.parametrize(("data", "frame", "within"), [
+    ("synthcrowd-sense", 288 * 512, 0.0), ("synthcrowd-sha", 288 * 512, 0.0),
+    ("mall", 480 * 640, 0.005), ("shanghaitech_b", 768 * 1024, 0.005),
+])  # fmt: skip
+def test_counters_see_as_many_pixels_whole_as_behind_a_backbone(data, frame, within):
+    whole, behind = (Experiment(data, "mini", name, 0) for name in ("mcnn", "csrnet"))
+    assert (whole.start, whole.recipe.frozen) == (None, False)
+    assert behind.start == Experiment(data, "mini", "raznet", 0, variant="stage1") and behind.recipe.frozen
+    crop = whole.recipe.crop
+    assert crop is not None and behind.recipe.crop is None
+    seen = whole.recipe.steps * whole.recipe.batch_size * crop[0] * crop[1]
+    assert seen == pytest.approx(behind.recipe.steps * behind.recipe.batch_size * frame, rel=within, abs=0)
+
+
+def test_a_counter_may_be_said_to_train_whole(monkeypatch):
+    chosen = dataclasses.replace(CHOSEN["mall-mini"], whole=("lstn",), rates={"": 4e-3, "lstn": 3e-3})
+    monkeypatch.setitem(CHOSEN, "mall-mini", chosen)
+    lstn, epf = (Experiment("mall", "mini", name, 0) for name in ("lstn", "epf"))
+    assert (lstn.start, lstn.recipe.frozen, lstn.recipe.learning_rate) == (None, False, 3e-3)
+    assert {**chosen.counters}.items() <= dataclasses.asdict(lstn.recipe).items()
+    assert epf.start is not None and epf.recipe.frozen
+
+
+def test_what_locates_or_comes_from_outside_does_not_take_the_recipe_of_counters():
+    stage1 = Experiment("mall", "mini", "raznet", 0, variant="stage1").recipe
+    assert (stage1.batch_size, stage1.steps) == (6, 800)
+    assert {name for name, entry in METHODS.items() if entry.counts} == {
+        name for name, entry in METHODS.items() if entry.load().yields == ("count",)
+    }
 
 
 def test_all_data_sets_of_tables_have_a_recipe():

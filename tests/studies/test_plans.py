@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.models import build_model
+from crowdloc.models import METHODS, build_model
+from crowdloc.models.registry import accepts
 from crowdloc.results.experiments import CHOSEN, STAGE1, Chosen, Experiment
-from crowdloc.studies.plans import ATTENTIONS, MULTISCALE, SECOND_RATES, STUDIES, plan_of
+from crowdloc.studies.plans import ATTENTIONS, COUNTERS, MULTISCALE, SECOND_RATES, STUDIES, plan_of
 from crowdloc.studies.rows import Best, Row
 
 PLANS = [(name, data) for name, study in STUDIES.items() for data in study.data or (None,)]
@@ -30,7 +32,8 @@ def test_every_row_can_be_made(name, data):
         behind = row.start is not None and not row.label.startswith("whole")
         assert recipe.frozen == (behind or recipe.pretrained is not None)
         assert row.describe()["recipe"]["learning_rate"] == recipe.learning_rate
-        build_model(row.method, width=1 / 64, **row.options)  # 8 channels: deformable attention has 8 heads
+        small = {"width": 1 / 64} if accepts(row.method, "width") else {}  # 8 channels: deformable has 8 heads
+        build_model(row.method, **small, **row.options)
         assert all(images.split in ("val", "dev") for images in row.images)
         assert all(images.split == "val" or images.data.startswith("synthcrowd") for images in row.images)
 
@@ -49,6 +52,7 @@ def test_every_row_can_be_made(name, data):
 def test_rates_are_searched_alike(data, methods, variants, first_rates, rates, seeds):
     full_name, rows = plan_of("rates", data)
     assert full_name == f"rates_{data}"
+    rows = [row for row in rows if not METHODS[row.method].counts]
     first, second = [r for r in rows if r.start is None], [r for r in rows if r.start is not None]
     assert [(r.method, r.recipe["learning_rate"], r.seed) for r in first] == [
         ("raznet", rate, seed) for seed in seeds for rate in first_rates
@@ -61,6 +65,25 @@ def test_rates_are_searched_alike(data, methods, variants, first_rates, rates, s
     for row in second:
         assert isinstance(row.start, Best)
         assert all(seeds[group[row.start.place]] == row.seed for group in row.start.groups)  # the backbone of its seed
+
+
+@pytest.mark.parametrize("data", COUNTERS)
+def test_counters_are_searched_alike_behind_a_backbone_and_whole(data):
+    _, rows = plan_of("rates", data)
+    found = {row.label: row for row in rows if METHODS[row.method].counts}
+    assert {row.seed for row in found.values()} == {100}
+    for name in COUNTERS[data]:
+        searched = [found.pop(f"{name}-{rate:g}-seed100") for rate in (1e-3, 4e-3)]
+        assert [row.full_recipe.learning_rate for row in searched] == [1e-3, 4e-3]
+        staged = METHODS[name].start is not None
+        assert all(row.full_recipe.frozen == isinstance(row.start, Best) == staged for row in searched)
+        if staged:
+            whole = found.pop(f"{name}-whole-0.002-seed100")
+            assert whole.start is None and whole.full_recipe.learning_rate == 2e-3
+            assert {**CHOSEN[f"{data}-mini"].counters}.items() <= dataclasses.asdict(whole.full_recipe).items()
+        else:
+            assert searched[0].full_recipe.steps == CHOSEN[f"{data}-mini"].counters["steps"]
+    assert not found
 
 
 def test_recipes_are_those_of_the_stage(monkeypatch):
