@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from crowdloc.results.marking import examples
     from crowdloc.results.overview import report
     from crowdloc.results.seeds import counting_table, seeds_table, training_table
-    from crowdloc.results.tables import Table, compare, read_table, summary
+    from crowdloc.results.tables import Table, compare, read_table, summary, with_yardsticks
     from crowdloc.results.verdicts import pair_verdicts, steps
 
 _WHERE = {
-    "tables": ("Table", "compare", "read_table", "summary"),
+    "tables": ("Table", "compare", "read_table", "summary", "with_yardsticks"),
     "seeds": ("counting_table", "seeds_table", "training_table"),
     "claims": ("claim_verdicts", "claims_as_text", "claims_beside"),
     "verdicts": ("pair_verdicts", "steps"),
@@ -44,6 +44,7 @@ __all__ = [
     "styled",
     "summary",
     "training_table",
+    "with_yardsticks",
 ]
 
 

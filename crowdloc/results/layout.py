@@ -6,6 +6,7 @@ this run, with their standard deviation where there are several.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 
 from crowdloc.datasets.catalog import label
 from crowdloc.metrics import sigma_scale
-from crowdloc.results.tables import NOT_MEASURED, PRINTED
+from crowdloc.results.tables import NOT_MEASURED, PRINTED, YARDSTICK
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -38,7 +39,8 @@ def as_text(cells: pd.DataFrame) -> str:
 def styled(cells: pd.DataFrame) -> Styler:
     """`compare` to be looked at: the best of each column in bold, ours shaded by its distance from the paper."""
     wide, missing = _wide(cells), _missing(cells)
-    shown, css = _texts(wide), _bold(wide)
+    yardsticks = set(cells.loc[cells["verdict"] == YARDSTICK, "method"])
+    shown, css = _texts(wide), _bold(wide, yardsticks)
     if "paper" in wide:
         for metric in wide["ours"]:
             gap = (wide["ours"][metric] - wide["paper"][metric]) * (-1 if metric in _LOWER_IS_BETTER else 1)
@@ -48,7 +50,9 @@ def styled(cells: pd.DataFrame) -> Styler:
     for row in shown.index:
         if row[1] in missing:
             shown.loc[row, first], css.loc[row, first] = NOT_MEASURED, "color: #777; font-style: italic"
-    notes = ["Bold: best of its column"]
+    for row in shown.index[shown.index.isin(yardsticks, level="method")]:
+        css.loc[row] += "color: #777; "
+    notes = ["Bold: best of its column", *(["grey: no method, a yardstick"] if yardsticks else [])]
     if "paper" in wide:
         notes.append("shaded: ours above (blue) or below (orange) the paper's quality, on other data")
     elif missing:
@@ -127,12 +131,12 @@ def _number(value: float, digits: int) -> str:
     return text[1:] if text.startswith("0.") and digits == 3 else text
 
 
-def _bold(wide: pd.DataFrame) -> pd.DataFrame:
-    """CSS of every shown number: bold where it is the best of its σ and column, to the digits that are shown."""
-    css = {}
+def _bold(wide: pd.DataFrame, yardsticks: Collection[str] = ()) -> pd.DataFrame:
+    """CSS of every shown number: bold where a method is the best of its σ and column, to the digits that are shown."""
+    css, methods = {}, ~wide.index.isin(yardsticks, level="method")
     for metric in wide["ours"]:
         for side in [side for side in ("paper", "ours") if side in wide]:
-            values = wide[side][metric].round(2 if metric in _LOWER_IS_BETTER else 3)
+            values = wide[side][metric].round(2 if metric in _LOWER_IS_BETTER else 3).where(methods)
             of_sigma = values.groupby(level="σ")
             best = of_sigma.transform("min" if metric in _LOWER_IS_BETTER else "max")
             bold = (values == best) & (of_sigma.transform("count") > 1)

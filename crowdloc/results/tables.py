@@ -25,6 +25,7 @@ from crowdloc.results.experiments import TABLES, Experiment, experiments_of
 from crowdloc.results.runs import Run
 
 NOT_MEASURED, NOT_STORED, REPRODUCED, DIFFERS = "not measured", "not stored", "reproduced", "differs"
+YARDSTICK = "yardstick"
 # Stored evidence gives exact metrics; another processor may move single detections; another training is another draw.
 TOLERANCE = {"stored": 1e-9, "weights": 0.005, "train": 0.05}
 Place = tuple[str, int | None, str]  # row, σ, metric
@@ -145,6 +146,23 @@ def compare(
     cells = pd.DataFrame(rows).astype({"sigma": "Int64"})
     cells.attrs = {key: getattr(found, key) for key in ("number", "data", "preset", "source")}
     return cells
+
+
+def with_yardsticks(cells: pd.DataFrame, yardsticks: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """`compare`, and below it rows of what is no method, e.g. the centres of annotated boxes: it gets no verdict.
+
+    Args:
+        yardsticks: by name, each as `metrics.localization_scores` returns it.
+    """
+    rows = [
+        {"method": name, "sigma": sigma, "metric": metric, "this run": value, "seeds": 0, "verdict": YARDSTICK}
+        for name, scores in yardsticks.items()
+        for sigma, row in scores.iterrows()
+        for metric, value in row.items()
+    ]
+    found = pd.DataFrame([*cells.to_dict("records"), *rows], columns=cells.columns).astype(cells.dtypes)
+    found.attrs = cells.attrs
+    return found
 
 
 def verdict(this: float, stored: float, source: str) -> str:

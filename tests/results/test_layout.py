@@ -104,3 +104,19 @@ def _styles(html: str) -> list[tuple[str, str]]:
 
 def _cells(html: str, css: str) -> list[str]:
     return [text for text, style in _styles(html) if css in style]
+
+
+def test_a_yardstick_is_shown_in_grey_and_is_never_the_best() -> None:
+    perfect = pd.DataFrame({"AP.50": [0.99, 1.0], "mAP": [0.9, 1.0]}, index=pd.Index([5, 20], name="sigma"))
+    found = results.with_yardsticks(cells(), {"centres of boxes": perfect})
+    assert found.attrs == cells().attrs and (found.dtypes == cells().dtypes).all()
+    assert results.summary(found) == results.summary(cells())
+    lines = results.as_text(found).splitlines()
+    assert [line.split()[-2:] for line in lines if "centres" in line] == [[".990", ".900"], ["1.000", "1.000"]]
+    assert "3 seeds" in lines[1] and lines[-1] == "not measured: FCOS"
+    html = results.styled(found).to_html()
+    assert "grey: no method, a yardstick" in html
+    plain = results.styled(cells()).to_html()
+    assert html.count("font-weight: bold") == plain.count("font-weight: bold")
+    css = re.search(r'id="(T_\w+_row3_col1)"', html)
+    assert css is not None and re.search(rf"#{css[1]}[^{{]*\{{[^}}]*color: #777", html)
