@@ -23,7 +23,6 @@ from crowdloc.core.provenance import describe as provenance
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.datasets.own import describe, load_own
 from crowdloc.datasets.photos import photo_size
-from crowdloc.models import Method
 from crowdloc.models.recipes import Recipe, get_preset
 from crowdloc.results.evidence import Evidence
 from crowdloc.results.networks import METHOD, Network, open_network, preferred
@@ -31,7 +30,7 @@ from crowdloc.results.runs import TRAINING, WEIGHTS
 from crowdloc.results.scoring import measure, metrics, score
 from crowdloc.training.loop import is_main_process, new_model
 from crowdloc.training.loop import train as train_model
-from crowdloc.training.weights import read_about, save_weights
+from crowdloc.training.weights import read_about, rounded, save_weights
 
 DATA = "own"  # the name under which experiments on such folders go
 SCRATCH = "scratch"
@@ -109,7 +108,7 @@ def _train(
     model = train_model(model, training, recipe, seed=seed, out=out, about=about, progress=progress, devices=devices)
     if not is_main_process():
         return out / WEIGHTS
-    model = _rounded(model)
+    model = rounded(model)
     found = measure(model, validation, progress=progress)
     threshold = found.best_counting_threshold() if isinstance(found, Evidence) else None
     save_weights(out / WEIGHTS, model, about=about | {"threshold": threshold})
@@ -234,10 +233,3 @@ def _agree(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 def _has_seen(network: Network, dataset: ClipDataset) -> bool:
     digest = describe(dataset)["digest"]
     return digest in {network.about.get(key, {}).get("digest") for key in ("own", "calibrated")}
-
-
-def _rounded(model: Method) -> Method:
-    """As it will be read from its file, before anything is measured."""
-    state = {k: v.half().float() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    model.load_state_dict(state)
-    return model.eval()

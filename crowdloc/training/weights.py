@@ -38,6 +38,13 @@ def save_weights(path: Path, model: Method, *, about: Mapping[str, Any] | None =
         save_file({k: v.contiguous() for k, v in state.items()}, temporary, metadata)
 
 
+def rounded(model: Method) -> Method:
+    """A network as it will be read from its file, in evaluation mode: what is measured is what is kept."""
+    state = {k: v.half().float() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    model.load_state_dict(state)
+    return model.eval()
+
+
 def load_weights(path: Path, model: Method, *, backbone: Path | None = None) -> Method:
     """Fill a network from a safetensors file and put it into evaluation mode.
 

@@ -1,0 +1,220 @@
+"""Killed at any moment, on a full disk, beside itself: the same command again ends with the same bytes.
+
+A copy of the project with a tiny experiment: four short videos, a network of a 32nd of the paper's width, six steps in
+each of two stages. Its commands run in forks of one process (`zygote.py`), which spares their imports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from small_project import environment, write_notebook
+
+from crowdloc.core import paths
+from crowdloc.core.files import is_temporary
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds orphans by their environment in /proc"),
+]
+
+FIRST, SECOND = (f"synthcrowd-sense-mini/{name}/seed0" for name in ("raznet.stage1", "gnanet"))
+TINY = """
+CHOSEN = {
+    "synthcrowd-sense-mini": Chosen(
+        {"crop": (96, 128), "steps": 6, "batch_size": 2, "width": 1 / 32, "network": {}},
+        second={"frozen": True, "crop": None, "batch_size": 1},
+    )
+}
+TABLES = {"II": (Listed("synthcrowd-sense", ("gnanet",), seeds=1),)}
+"""
+FEW = 'DOMAINS["sense"].videos.update(dev=1, train=2, val=1, test=1)\n'
+CELL = """
+from crowdloc.results import runs
+from crowdloc.results.experiments import experiments_of
+run = runs.read(experiments_of("II")[0], source)
+print(run.metrics["localization"]["20"], run.log["loss"].tolist())
+"""
+COMMANDS = {
+    "data": ["data", "generate", "synthcrowd", "--out", "{build}/data/synthcrowd"],
+    "train": ["train", FIRST],
+    "train on maps": ["train", SECOND],
+    "predict": ["evaluate", SECOND, "--source", "train"],
+    "store": ["promote", SECOND],
+    "notebook": ["run", "02", "--source", "train"],
+}
+MADE = {
+    "data": "build/data", "train": f"build/experiments/{FIRST}", "train on maps": f"build/experiments/{SECOND}",
+    "predict": "build/evaluations", "store": "results", "notebook": "build/notebooks",
+}  # fmt: skip
+# How often each is killed: alone, with its group; half by the clock, half at a change of a file.
+KILLS = {"data": 4, "train": 4, "train on maps": 5, "predict": 4, "store": 4, "notebook": 4}
+# Whose bytes may differ between a run and one that was interrupted: seconds, dates, who made which steps.
+HISTORY = {"checkpoint.pt", "history.json", "training.json", "evaluation.json", "run.json", "log.csv", "MANIFEST.json",
+           "key.txt", ".lock", ".promote.lock", "maps.f16", "checksums.u32", "02_table2.ipynb"}  # fmt: skip
+
+
+class Project:
+    """The copy, and the process that its commands are forked from."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.build, self.results = root, root / "build", root / "results"
+        shutil.copytree(paths.PACKAGE, root / "crowdloc")  # with the compiled kernels
+        for name, text in {"results/experiments.py": TINY, "datasets/synthcrowd/settings.py": FEW}.items():
+            with open(root / "crowdloc" / name, "a") as file:
+                file.write(text)
+        loop = root / "crowdloc/training/loop.py"
+        often = loop.read_text().replace("_CHECKPOINT_SECONDS = 30.0", "_CHECKPOINT_SECONDS = 0.0")
+        assert often != loop.read_text()
+        loop.write_text(often)
+        shutil.copy(paths.ROOT / "Snakefile", root)
+        (root / "notebooks").mkdir()
+        write_notebook(root / "notebooks" / "02_table2.ipynb", "synthcrowd", CELL)
+        self.mark = f"fault-test-{uuid.uuid4()}"  # in the environment of all that the commands start
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+        self.zygote = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root,
+            env=environment(root) | threads | {"FAULT_TEST": self.mark},
+        )  # fmt: skip
+        assert self._read() == "ready"
+
+    def _read(self) -> str:
+        assert self.zygote.stdout is not None
+        return self.zygote.stdout.readline().strip()
+
+    def _write(self, line: str) -> None:
+        assert self.zygote.stdin is not None
+        self.zygote.stdin.write(f"{line}\n")
+        self.zygote.stdin.flush()
+
+    def run(
+        self, name: str, *, after: float | None = None, dies_at: int = 0, whole: bool = False, file_limit: int = 0
+    ) -> tuple[int, int, str]:
+        """A command, killed `after` seconds or before a change of a file: exit code, changes, output."""
+        log = self.root / "command.log"
+        argv = [word.format(build=self.build) for word in COMMANDS[name]]
+        order: dict[str, Any] = {"argv": argv, "log": str(log), "dies_at": dies_at, "whole": whole}
+        self._write(json.dumps(order | {"file_limit": file_limit, "folders": [str(self.build), str(self.results)]}))
+        pid = int(self._read())
+        if after is not None:
+            time.sleep(after)
+            (os.killpg if whole else os.kill)(pid, signal.SIGKILL)  # not yet waited for, so it is still that process
+        self._write("")
+        code, changes = map(int, self._read().split())
+        return code, changes, log.read_text(errors="replace")
+
+    def orphans(self) -> list[psutil.Process]:
+        """What the commands started and what still runs."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.pid != self.zygote.pid and process.environ().get("FAULT_TEST") == self.mark:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def wait_for_orphans(self, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while left := self.orphans():
+            assert time.monotonic() < deadline, f"orphans go on: {[process.cmdline() for process in left]}"
+            time.sleep(0.1)
+
+    def files(self) -> dict[str, bytes]:
+        """Everything below build/ and results/ that has the name of a result."""
+        found = {}
+        for folder in (self.build, self.results):
+            for path in folder.rglob("*"):
+                inside = path.relative_to(self.root).parts
+                hidden = any(part.startswith(".") and part.endswith((".part", ".old")) for part in inside)
+                if path.is_file() and not hidden and not is_temporary(path):
+                    found["/".join(inside)] = path.read_bytes()
+        return found
+
+    def clear(self) -> None:
+        for folder in (self.build, self.results):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def facts(name: str, content: bytes) -> Any:
+    """What two runs must have in common of a file."""
+    base = Path(name).name
+    if base in ("training.json", "evaluation.json"):
+        return {k: v for k, v in json.loads(content).items() if k not in ("seconds", "history", "provenance")}
+    if base == "log.csv":
+        rows = [line.split(",") for line in content.decode().splitlines()]
+        return [row[: rows[0].index("seconds")] for row in rows]
+    if base == "02_table2.ipynb":
+        return [cell.get("outputs") for cell in json.loads(content)["cells"]]
+    if base == "MANIFEST.json":
+        return {k: v for k, v in json.loads(content)["files"].items() if Path(k).name not in HISTORY}
+    return content if base not in HISTORY - {"maps.f16", "checksums.u32"} else None
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Iterator[Project]:
+    project = Project(tmp_path_factory.mktemp("faults"))
+    yield project
+    project.zygote.kill()
+    project.zygote.wait()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(project) -> tuple[dict[str, bytes], dict[str, tuple[float, int]]]:
+    """The files of a run that nothing interrupts; of each command the seconds and the changes of files."""
+    taken = {}
+    for name in COMMANDS:
+        start = time.monotonic()
+        code, changes, output = project.run(name)
+        assert code == 0, output
+        taken[name] = time.monotonic() - start, changes
+    files = project.files()
+    assert json.loads(files[f"build/experiments/{SECOND}/training.json"])["convergence"]
+    assert b'"mAP": 0.' in files[f"results/{SECOND}/metrics.json"]
+    return files, taken
+
+
+def test_killed_at_random_moments(project, undisturbed):
+    """Alone and with its process group. In between, what has the name of a result is the result."""
+    reference, taken = undisturbed
+    project.clear()
+    chance = random.Random(16)
+    killed = dict.fromkeys(COMMANDS, 0)
+    for name in COMMANDS:
+        seconds, changes = taken[name]
+        while killed[name] < KILLS[name]:
+            by_clock, whole = killed[name] % 2 == 0 or changes < 3, killed[name] % 4 < 2
+            moment = {"after": chance.uniform(0, seconds)} if by_clock else {"dies_at": chance.randint(1, changes)}
+            code, _, output = project.run(name, whole=whole, **moment)
+            if code == 0:  # what the kills before had left was soon completed: from the beginning, and faster
+                seconds *= 0.8
+                shutil.rmtree(project.root / MADE[name])
+                if name == "train on maps":
+                    shutil.rmtree(project.build / "maps")
+                continue
+            assert code == -signal.SIGKILL, output
+            killed[name] += 1
+            project.wait_for_orphans()
+            shown = {n: content for n, content in project.files().items() if Path(n).name not in HISTORY}
+            half = [n for n, content in shown.items() if reference.get(n) != content]
+            assert not half, f"{name}, killed at {moment}"
+        code, _, output = project.run(name)
+        assert code == 0, output
+    assert killed == KILLS and sum(KILLS.values()) >= 20
+    found = project.files()
+    assert set(found) == set(reference)
+    assert not [name for name in reference if facts(name, found[name]) != facts(name, reference[name])]
