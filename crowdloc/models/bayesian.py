@@ -4,6 +4,9 @@ Known from its authors' code. The expected count of each head, under the probabi
 1, and that of the background 0. Deviations: the side that scales the background is the shorter one of the crop, not of
 the original image; heads count where their point lies inside the crop (the authors weigh a box around the head, or ask
 for half of it on ShanghaiTech); images without heads are trained on, all their cells being background.
+
+The authors begin with ImageNet's VGG19. In `mini` there is none of that width, and the backbone of stage 1 is a VGG16:
+nothing stands in, it begins with random weights, where CSRNet has a trained backbone.
 """
 
 from __future__ import annotations
