@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crowdloc.results.claims import claim_verdicts, claims_as_text, claims_beside
     from crowdloc.results.layout import as_text, styled
-    from crowdloc.results.marking import examples
+    from crowdloc.results.marking import examples, examples_by_method
     from crowdloc.results.overview import report
     from crowdloc.results.seeds import counting_table, seeds_table, training_table
-    from crowdloc.results.tables import Table, compare, read_table, summary, with_yardsticks
+    from crowdloc.results.tables import Table, compare, read_table, read_tables, summary, with_yardsticks
     from crowdloc.results.verdicts import pair_verdicts, steps
 
 _WHERE = {
-    "tables": ("Table", "compare", "read_table", "summary", "with_yardsticks"),
+    "tables": ("Table", "compare", "read_table", "read_tables", "summary", "with_yardsticks"),
     "seeds": ("counting_table", "seeds_table", "training_table"),
     "claims": ("claim_verdicts", "claims_as_text", "claims_beside"),
     "verdicts": ("pair_verdicts", "steps"),
     "layout": ("as_text", "styled"),
-    "marking": ("examples",),
+    "marking": ("examples", "examples_by_method"),
     "overview": ("report",),
 }
 
@@ -36,8 +36,10 @@ __all__ = [
     "compare",
     "counting_table",
     "examples",
+    "examples_by_method",
     "pair_verdicts",
     "read_table",
+    "read_tables",
     "report",
     "seeds_table",
     "steps",

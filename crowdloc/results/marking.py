@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from crowdloc.inference.windows import predict
 from crowdloc.metrics import matched_heads, sigma_scale
 from crowdloc.results import runs
 from crowdloc.results.runs import Run
+from crowdloc.results.tables import shown_name
 
 SIGMA, SIMILARITY = 20, 0.5  # what makes a detection a hit in pictures
 
@@ -55,6 +56,17 @@ def examples(group: Sequence[Run], *, count: int = 4) -> list[Example]:
                        scale=sigma_scale(experiment.group))  # fmt: skip
         found.append(example._replace(title=f"{frame.scene}: {example.title}"))
     return found
+
+
+def examples_by_method(table: Mapping[str, Sequence[Run]], *, count: int = 1) -> list[Example]:
+    """`examples` of every method that keeps the weights of a run, the same frames for each, titled with its name."""
+    kept = {name: [r for r in group if (r.folder / runs.WEIGHTS).is_file()] for name, group in table.items()}
+    return [
+        example._replace(title=f"{shown_name(name)}, {example.title}")
+        for name, group in kept.items()
+        if group
+        for example in examples(group[:1], count=count)
+    ]
 
 
 def mark(

@@ -102,6 +102,20 @@ def read_table(
     return table
 
 
+def read_tables(
+    number: str,
+    data: str | None = None,
+    preset: str = "mini",
+    source: str = "stored",
+    root: str | Path | None = None,
+    seed: int = 0,
+) -> dict[str, Table]:
+    """A table on each of its data sets, by their names: `data` at the depth `source`, the others as they are stored."""
+    chosen = read_table(number, data, preset, source, root, seed)
+    sets = dict.fromkeys(listed.data for listed in TABLES[number])
+    return {name: chosen if name == chosen.data else read_table(number, name, preset) for name in sets}
+
+
 def compare(
     table: str | Table,
     data: str | None = None,

@@ -59,3 +59,16 @@ def test_frames_of_real_data_are_not_shown(kept) -> None:
         results.examples([run(folder, 1, threshold=None)])
     with pytest.raises(CrowdlocError, match="keeps its weights"):
         results.examples([run(folder, 0)])
+
+
+def test_every_method_with_weights_is_shown_on_the_same_frames(kept) -> None:
+    dataset, folder, _ = kept
+    other = Run(Experiment("synthcrowd-sense", "mini", "stanet", 0), "stored", None, None, 0.5, {}, folder / "seed9")
+    table = {"gnanet": [run(folder, 0), run(folder, 1)], "raznet": [], "stanet": [other]}
+    (found,) = results.examples_by_method(table)
+    assert found.title == "GNANet, discs: 3 hit, 1 missed, 1 false"
+    (folder / "seed9").mkdir()
+    (folder / "seed9" / runs.WEIGHTS).write_bytes(b"")
+    both = results.examples_by_method(table)
+    assert [e.title.split(",")[0] for e in both] == ["GNANet", "STANet"]
+    assert all(np.array_equal(e.image, dataset.image(0)) for e in both)

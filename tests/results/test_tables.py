@@ -147,6 +147,22 @@ def test_deeper_depths_show_one_seed_beside_that_seed(evaluated) -> None:
     assert evaluated == [("synthcrowd-sense-mini/gnanet/seed1", "weights")]  # the second reading evaluates nothing
 
 
+def test_of_several_data_sets_one_has_the_depth_that_is_asked_for(stored, monkeypatch) -> None:
+    asked, read = [], tables.read_table
+
+    def noted(number, data, *depth):
+        asked.append((data, *depth))
+        return read(number, data)
+
+    monkeypatch.setattr(tables, "read_table", noted)
+    found = results.read_tables("II", "mall", "mini", "weights", None, 0)
+    assert list(found) == ["synthcrowd-sense", "mall"] and [t.data for t in found.values()] == list(found)
+    assert asked == [("mall", "mini", "weights", None, 0), ("synthcrowd-sense", "mini")]
+    asked.clear()
+    assert set(results.read_tables("II", None, "mini", "weights")) == {"synthcrowd-sense", "mall"}
+    assert asked == [(None, "mini", "weights", None, 0), ("mall", "mini")]  # by default the table's first
+
+
 def test_an_older_run_is_never_shown_as_this_run(evaluated) -> None:
     results.read_table("II", source="weights", seed=1)
     experiment = Experiment("synthcrowd-sense", "mini", "gnanet", 1)
