@@ -4,6 +4,7 @@
 # Only build/ is written. A job runs again when its `key`, a hash of the code and sources that it depends on,
 # changes; file times play no part: sources are in the key and are no inputs (Snakemake refuses inputs from the
 # future, even `ancient` ones), results are compared by checksum.
+# `threads` and `resources` (MB, minutes) are what a cluster is asked for, several times what was seen.
 import os
 import shlex
 import sys
@@ -29,6 +30,8 @@ rule data:
     output: "data/synthcrowd.txt"
     log: "logs/data.log"
     params: key=graph.data_key()
+    threads: 2
+    resources: mem_mb=3000, runtime=60
     shell: "{CROWDLOC} data generate synthcrowd --preset mini --out data/synthcrowd > {output:q} 2> {log:q}"
 
 if SOURCE == "train":
@@ -37,6 +40,8 @@ if SOURCE == "train":
         output: "experiments/{id}/training.json"
         log: "logs/train/{id}.log"
         params: key=lambda w: graph.training_key(w.id, PLAN.root)
+        threads: 1
+        resources: mem_mb=8000, runtime=lambda w: 60 + round(graph.seconds("train", w.id) / 15)
         shell: "{THREADS} {CROWDLOC} train {wildcards.id:q} --key {params.key} > {log:q} 2>&1"
 
 if SOURCE != "stored":
@@ -45,6 +50,8 @@ if SOURCE != "stored":
         output: f"evaluations/{SOURCE}/{{id}}/evaluation.json"
         log: f"logs/evaluate/{SOURCE}/{{id}}.log"
         params: key=lambda w: graph.evaluation_key(w.id, SOURCE, PLAN.root)
+        threads: 1
+        resources: mem_mb=6000, runtime=120
         shell: "{THREADS} {CROWDLOC} evaluate {wildcards.id:q} --source {SOURCE} > {log:q} 2>&1"
 
 rule notebook:
@@ -52,6 +59,8 @@ rule notebook:
     output: "notebooks/{name}.ipynb"
     log: "logs/notebook/{name}.log"
     params: key=lambda w: graph.notebook_key(w.name, SOURCE, PLAN.root, experiments=PLAN.notebooks[w.name])
+    threads: 1
+    resources: mem_mb=6000, runtime=120
     shell: "{CROWDLOC} run {NOTEBOOKS:q}/{wildcards.name:q}.ipynb --source {SOURCE} --out {output:q} {DATA_ROOT} > {log:q} 2>&1"
 
 rule report:
@@ -59,4 +68,6 @@ rule report:
     output: "report.txt"
     log: "logs/report.log"
     params: key=graph.report_key(PLAN)
+    threads: 1
+    resources: mem_mb=6000, runtime=60
     shell: "{CROWDLOC} report --source {SOURCE} > {output:q} 2> {log:q}"

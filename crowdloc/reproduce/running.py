@@ -29,13 +29,18 @@ def run(source: str, data_root: str | None, cores: int | None, extra: Sequence[s
         raise CrowdlocError(
             f"{snakefile} is missing: the whole run needs a clone of the repository, not only the package"
         )
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = cores or usable
+    if cores is None and not _is_elsewhere(extra):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with locking.locked(paths.BUILD / ".lock", f"build folder {paths.BUILD}"):
         todo = graph.plan(source, data_root)
+        where = (
+            f"on {cores} cores: about {todo.minutes(cores)} minutes"
+            if cores
+            else (f"on other machines: about {todo.minutes(1)} minutes of one core")
+        )
         _tell(
-            f"{len(todo.experiments)} experiments ({source}) and {len(todo.notebooks)} notebooks on {cores} cores: "
-            f"about {todo.minutes(cores)} minutes, less where results are up to date"
+            f"{len(todo.experiments)} experiments ({source}) and {len(todo.notebooks)} notebooks {where}, "
+            "less where results are up to date"
         )
         for reason in todo.left_out:
             _tell(f"left out: {reason}")
@@ -45,7 +50,7 @@ def run(source: str, data_root: str | None, cores: int | None, extra: Sequence[s
         if _DRY & set(extra):
             return _snakemake([*options, *extra])
         log = paths.BUILD / LOG
-        progress = Progress(_tell, graph.seconds, cores, paths.BUILD)
+        progress = Progress(_tell, graph.seconds, cores or 1, paths.BUILD)
         with _listening(progress, log):
             status = _snakemake([*options, *extra])
     if status:
@@ -64,7 +69,13 @@ def run(source: str, data_root: str | None, cores: int | None, extra: Sequence[s
     return 0
 
 
-def _options(source: str, cores: int, snakefile: Path) -> list[str]:
+def _is_elsewhere(extra: Sequence[str]) -> bool:
+    """Whether Snakemake is told of another executor; then the profile or `--jobs` says how much may run at a time."""
+    words = [option.partition("=")[0] for option in extra]
+    return bool({"--executor", "-e", "--profile", "--workflow-profile"} & set(words))
+
+
+def _options(source: str, cores: int | None, snakefile: Path) -> list[str]:
     """Options of Snakemake; those that take several words come first, so that they swallow no target."""
     return [
         *("--quiet", "rules", "host", "reason"),
@@ -72,7 +83,8 @@ def _options(source: str, cores: int, snakefile: Path) -> list[str]:
         *("--config", f"source={source}"),  # Snakemake reads it as YAML: only a word that we know is safe
         *("--keep-going", "--nolock", "--rerun-incomplete"),
         *("--max-checksum-file-size", "100MB"),  # executed notebooks hold pictures
-        *("--snakefile", str(snakefile), "--directory", str(paths.BUILD), "--cores", str(cores)),
+        *("--snakefile", str(snakefile), "--directory", str(paths.BUILD)),
+        *(("--cores", str(cores)) if cores else ()),
     ]
 
 
