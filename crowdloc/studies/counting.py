@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import ClipDataset
+from crowdloc.datasets.catalog import label
 from crowdloc.inference.windows import encode
 from crowdloc.metrics import counting_errors
 from crowdloc.models import METHODS, Maps, Method
@@ -25,9 +26,10 @@ from crowdloc.models.epf import EPF
 from crowdloc.models.parts.flows import STEPS
 from crowdloc.models.stanet import STANet
 from crowdloc.results import runs
+from crowdloc.results.experiments import SOURCES, TABLES
 from crowdloc.results.runs import Run
 from crowdloc.results.seeds import spread
-from crowdloc.results.tables import NOT_MEASURED, shown_name
+from crowdloc.results.tables import NOT_MEASURED, Table, read_table, shown_name
 
 Floats = NDArray[np.float64]
 CELL = 8  # pixels, of all maps that are shown
@@ -58,6 +60,18 @@ def counts_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
         share = [100 * np.abs(counted - heads).sum() / heads.sum() for counted, heads in taken]
         rows.append(row | {"%": spread(share, 1)})
     return pd.DataFrame(rows)
+
+
+def other_sets(table: Table) -> dict[str, Table]:
+    """The same table on its other data sets, by their labels; always from stored evidence, all seeds."""
+    sets = dict.fromkeys(listed.data for listed in TABLES[table.number])
+    return {label(data): read_table(table.number, data, table.preset) for data in sets if data != table.data}
+
+
+def sides(*tables: Table) -> dict[str, list[Table]]:
+    """Tables on generated and on real data apart, as `results.claims_beside` takes them; an empty side is left out."""
+    named = [("SynthCrowd" if SOURCES[table.data].generated else "real data", table) for table in tables]
+    return {side: [t for name, t in named if name == side] for side in dict.fromkeys(sorted(name for name, _ in named))}
 
 
 def budget_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from crowdloc.results import experiments, runs
 from crowdloc.results.evidence import CountEvidence, Evidence
 from crowdloc.results.experiments import Chosen, Experiment, Source
 from crowdloc.results.runs import Run
+from crowdloc.results.tables import read_table
 from crowdloc.studies import counting as c
 
 CHOSEN = Chosen(
@@ -58,6 +59,17 @@ def test_the_budget_says_what_each_training_was(tmp_path):
     assert found.loc["MCNN"].tolist() == ["random weights", "trained", 1200, 2, 1, "192×256", rate, "1.5"]
     assert found.loc["EPF", ["begins with", "backbone", "frames", "of"]].tolist() == [
         "RAZNet, stage 1", "frozen", 3, "whole frames"]  # fmt: skip
+
+
+def test_tables_on_other_data_and_on_generated_and_real_data_apart():
+    table = read_table("VII", "synthcrowd-fdst")
+    others = c.other_sets(table)
+    assert [other.data for other in others.values()] == ["synthcrowd-sense", "mall"]
+    assert list(others) == ["SynthCrowd sense", "Mall"] and {o.number for o in others.values()} == {"VII"}
+    apart = c.sides(table, *others.values())
+    assert {side: [t.data for t in tables] for side, tables in apart.items()} == {
+        "SynthCrowd": ["synthcrowd-fdst", "synthcrowd-sense"], "real data": ["mall"]}  # fmt: skip
+    assert list(c.sides(others["Mall"])) == ["real data"]
 
 
 @settings(max_examples=30, deadline=None)
