@@ -1,4 +1,4 @@
-# The whole reproduction: data -> [train ->] evaluate -> notebooks -> report. `crowdloc run all` calls it.
+# The whole reproduction: data -> [train ->] evaluate -> notebooks -> report -> site. `crowdloc run all` calls it.
 # --config source=stored (recompute from stored evidence) | weights (infer again) | train (train again)
 # CROWDLOC_DATA: folder of the real data sets; what needs data that is not there is left out.
 # Only build/ is written. A job runs again when its `key`, a hash of the code and sources that it depends on,
@@ -24,7 +24,7 @@ EXECUTED = [f"notebooks/{name}.ipynb" for name in PLAN.notebooks]
 workdir: str(paths.BUILD)
 
 rule all:
-    input: EXECUTED, "report.txt"
+    input: EXECUTED, "report.txt", ["site/index.html"] * graph.has_site()
 
 rule data:
     output: "data/synthcrowd.txt"
@@ -71,3 +71,13 @@ rule report:
     threads: 1
     resources: mem_mb=6000, runtime=60
     shell: "{CROWDLOC} report --source {SOURCE} > {output:q} 2> {log:q}"
+
+if graph.has_site():
+    rule site:
+        input: EXECUTED, "report.txt"
+        output: "site/index.html"
+        log: "logs/site.log"
+        params: key=graph.site_key(PLAN)
+        threads: 1
+        resources: mem_mb=4000, runtime=60
+        shell: "{CROWDLOC} report --site > {log:q} 2>&1"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -30,7 +31,7 @@ METRICS, WEIGHTS, TRAINING, EVALUATION = "metrics.json", "weights.safetensors", 
 # Rooms that can change what a training ends in; what follows after it is not trained again for.
 _TRAINING = ("attention", "datasets", "models", "training", "core/random_bits.py")
 # Seconds of one core, for estimates; of a training for each image of a batch and step.
-_SECONDS = {"data": 60.0, "train": 300.0, "evaluate": 60.0, "notebook": 20.0, "report": 10.0}
+_SECONDS = {"data": 60.0, "train": 300.0, "evaluate": 60.0, "notebook": 20.0, "report": 10.0, "site": 80.0}
 _SECONDS_PER_CLIP = 0.17
 
 
@@ -53,6 +54,7 @@ class Plan:
         """Rough time of a run from nothing."""
         jobs = [("notebook", name) for name in self.notebooks]
         jobs += [("evaluate", e.id) for e in self.experiments]
+        jobs += [("site", "")] * has_site()
         jobs += [("data", "")] * any(e.source.generated for e in self.experiments)
         if self.source == "train":
             jobs += [("train", e.id) for e in with_starts(self.experiments)]
@@ -193,6 +195,17 @@ def report_key(todo: Plan) -> str:
     made = [evaluation_key(e.id, todo.source, todo.root) for e in todo.experiments]
     stored = _stored_digest(all_experiments())
     return _hash(code, stored, *keys, *made)
+
+
+def has_site() -> bool:
+    """Whether a run ends with the site: the pages that it begins with are here, and so is Sphinx."""
+    return (paths.ROOT / "docs" / "conf.py").is_file() and importlib.util.find_spec("sphinx") is not None
+
+
+def site_key(todo: Plan) -> str:
+    """Changes when the site may: what is run, the pages, and every docstring."""
+    pages = ("docs", "README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+    return _hash(report_key(todo), digest(paths.PACKAGE, *(paths.ROOT / name for name in pages)))
 
 
 def _has_weights(experiment: Experiment) -> bool:

@@ -1,4 +1,4 @@
-"""What a person sees of a whole run: one line per job that ended, with the time that is left."""
+"""What a person sees of a whole run: one line per job that ended, and below them a bar with the time that is left."""
 
 from __future__ import annotations
 
@@ -7,7 +7,31 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+_CLEAR = "\r\033[K"  # of a terminal: to the beginning of the line, and empty
+_WIDTH = 30  # characters of the bar
+_LONGEST = 100  # characters of its line: one that wraps could not be taken away
+
+
+class Screen:
+    """Lines, and below them a bar that stays where it is; where no person looks (a file, a pipe) only the lines."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self._bar = stream, ""
+        self._watched = stream.isatty()
+
+    def line(self, text: str) -> None:
+        """A line above the bar."""
+        bar, self._bar = self._bar, ""
+        print(f"{_CLEAR * bool(bar)}{text}", file=self.stream, flush=True)
+        self.bar(bar)
+
+    def bar(self, text: str) -> None:
+        """Another bar in place of the one before; an empty one takes it away."""
+        if self._watched and text != self._bar:
+            print(f"{_CLEAR}{text}", end="", file=self.stream, flush=True)
+            self._bar = text
 
 
 class Progress(logging.Filter):
@@ -18,12 +42,19 @@ class Progress(logging.Filter):
         estimate: rule and id -> seconds on one core.
         cores: how many jobs run at a time.
         folder: where the logs of the jobs are, which Snakemake names relative to it.
+        show: takes the bar, whenever it changes.
     """
 
     def __init__(
-        self, tell: Callable[[str], None], estimate: Callable[[str, str], float], cores: int, folder: Path
+        self,
+        tell: Callable[[str], None],
+        estimate: Callable[[str, str], float],
+        cores: int,
+        folder: Path,
+        show: Callable[[str], None] = lambda text: None,
     ) -> None:
         super().__init__()
+        self.show = show
         self.tell, self.estimate, self.cores, self.folder = tell, estimate, cores, folder
         self.failed = 0
         self._jobs: dict[int, tuple[str, str, float]] = {}  # rule, id, start
@@ -45,7 +76,16 @@ class Progress(logging.Filter):
                 self._finished(*self._jobs.pop(facts["job_id"]))
             case "job_error" if facts["jobid"] in self._jobs:
                 self._failed(*self._jobs.pop(facts["jobid"])[:2], facts)
+            case _:
+                return True
+        self.show(self._bar())
         return True
+
+    def _bar(self) -> str:
+        full = round(_WIDTH * self._done / self._total) if self._total else 0
+        now = ", ".join(f"{rule} {id}".rstrip() for rule, id, _ in self._jobs.values())
+        text = f"{'█' * full}{'░' * (_WIDTH - full)} {self._done}/{self._total}{self._remaining()}"
+        return f"{text}: {now}"[:_LONGEST] if now else text
 
     def _finished(self, rule: str, id: str, start: float) -> None:
         seconds = time.monotonic() - start

@@ -12,7 +12,7 @@ from pathlib import Path
 from crowdloc.core import locking, paths
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.reproduce import graph
-from crowdloc.reproduce.progress import Progress, last_line
+from crowdloc.reproduce.progress import Progress, Screen, last_line
 
 LOG = "run.log"  # Snakemake's own words, in build/
 _DRY = {"-n", "--dry-run", "--dryrun"}
@@ -50,9 +50,13 @@ def run(source: str, data_root: str | None, cores: int | None, extra: Sequence[s
         if _DRY & set(extra):
             return _snakemake([*options, *extra])
         log = paths.BUILD / LOG
-        progress = Progress(_tell, graph.seconds, cores or 1, paths.BUILD)
+        screen = Screen(sys.stdout)
+        progress = Progress(
+            lambda text: screen.line(f"crowdloc: {text}"), graph.seconds, cores or 1, paths.BUILD, screen.bar
+        )
         with _listening(progress, log):
             status = _snakemake([*options, *extra])
+        screen.bar("")
     if status:
         if not progress.failed:
             print(f"crowdloc: error: Snakemake stopped: {last_line(log)} (log: {log})", file=sys.stderr)
@@ -66,6 +70,8 @@ def run(source: str, data_root: str | None, cores: int | None, extra: Sequence[s
     report = paths.BUILD / "report.txt"
     if report.is_file():
         print(report.read_text(encoding="utf-8"), end="")
+    if not extra and graph.has_site():
+        print(f"\nto read in a browser: {paths.BUILD / 'site' / 'index.html'}")
     return 0
 
 

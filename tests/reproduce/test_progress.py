@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from pathlib import Path
 
 import pytest
 
 from crowdloc.reproduce import progress
-from crowdloc.reproduce.progress import Progress, last_line
+from crowdloc.reproduce.progress import Progress, Screen, last_line
 
 
 class Clock:
@@ -78,6 +79,51 @@ def test_a_failed_job_is_told_with_its_last_words(told, clock, tmp_path):
     log(listener, "job_error", jobid=1, log=["e.log"])  # told once
     assert listener.failed == 1
     assert lines == [f"failed: evaluate a/b/seed0: weights x: damaged � (log: {tmp_path / 'e.log'})"]
+
+
+def test_the_bar_says_what_runs_and_what_is_left(tmp_path, clock):
+    bars: list[str] = []
+    listener = Progress(lambda line: None, lambda rule, id: 60.0, cores=1, folder=tmp_path, show=bars.append)
+    log(listener, "run_info", stats={"notebook": 2, "all": 1, "total": 3})
+    start(listener, 1, "notebook", "02_x")
+    clock.now = 60.0
+    log(listener, "job_finished", job_id=1)
+    start(listener, 2, "notebook", "n" * 200)
+    log(listener, None)
+    clock.now = 120.0
+    log(listener, "job_finished", job_id=2)
+    none, half, whole = "░" * 30, "█" * 15 + "░" * 15, "█" * 30
+    assert bars[0] == f"{none} 0/2; about 2 min left"
+    assert bars[1] == f"{none} 0/2; about 2 min left: notebook 02_x"
+    assert bars[2] == f"{half} 1/2; about 1 min left"
+    assert bars[3].startswith(f"{half} 1/2; about 1 min left: notebook nnn") and len(bars[3]) == 100
+    assert bars[4:] == [f"{whole} 2/2"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def shown(text: str) -> list[str]:
+    """What a terminal has after it: every line from the last time that it was emptied."""
+    return [line.rpartition("\r\033[K")[2] for line in text.split("\n")]
+
+
+def test_lines_stay_above_the_bar_and_nobody_else_sees_one():
+    watched, piped = Terminal(), io.StringIO()
+    for stream in (watched, piped):
+        screen = Screen(stream)
+        screen.line("begin")
+        screen.bar("=-- 1/3")
+        screen.line("one")
+        screen.bar("==- 2/3")
+        if stream is watched:
+            assert shown(watched.getvalue()) == ["begin", "one", "==- 2/3"]
+        screen.line("two")
+        screen.bar("")
+    assert shown(watched.getvalue()) == ["begin", "one", "two", ""]
+    assert piped.getvalue() == "begin\none\ntwo\n"
 
 
 def test_last_line_of_nothing(tmp_path):

@@ -151,3 +151,22 @@ def test_what_is_measured_is_said_by_number_of_seeds(monkeypatch, tmp_path):
     assert frontpage._measured(tmp_path) == ("1 of 2 seeds: GNANet", "RAZNet")
     monkeypatch.setattr(graph, "state", lambda experiment: ["stored"])
     assert frontpage._measured(tmp_path) == ("2 seeds: GNANet; 1 seed: RAZNet", "–")
+
+
+def test_the_site_is_a_job_of_a_run_and_is_built_again_when_a_page_changes(tmp_path, monkeypatch):
+    assert graph.has_site() and "rule site:" in (paths.ROOT / "Snakefile").read_text()
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(graph, "report_key", lambda todo: "")
+    assert not graph.has_site()  # no clone
+    (tmp_path / "docs").mkdir()
+    names = ("docs/conf.py", "README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+    for name in names:
+        (tmp_path / name).write_text("before")
+    assert graph.has_site()
+    keys = {graph.site_key(None)}
+    for name in names:
+        (tmp_path / name).write_text("after")
+        keys.add(graph.site_key(None))
+    assert len(keys) == 1 + len(names)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not graph.has_site()  # no Sphinx
