@@ -70,7 +70,7 @@ def roofline(points: pd.DataFrame, ceilings: Mapping[str, Any]) -> Figure:
     for kind, marker in markers.items():
         rows = points[kinds == kind]
         label = {
-            "GNA": "GNA, fused",
+            "GNA": "GNA, compiled",
             "reading": "reading its rows alone (from caches)",
             "eager": "GNA, eager",
             "full": "full attention",

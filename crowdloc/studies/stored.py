@@ -91,10 +91,13 @@ def transfer_table(name: str = "transfer") -> pd.DataFrame:
     return means.assign(seeds=grouped["seed"].nunique()).reset_index()
 
 
-def transfer_text(name: str = "transfer") -> str:
-    """`transfer_table` for a notebook."""
+def transfer_text(trained_on: Sequence[str], name: str = "transfer") -> str:
+    """`transfer_table` for a notebook: real sets, tested by networks of `trained_on` and by those of the set itself."""
     shown = ["trained on", "tested on", "height", "images", "mAP σ5", "mAP σ20", "mAP σ40", "AP.50 σ20", "mAR σ20",
              "MAE", "seeds"]  # fmt: skip
     digits = {"MAE": "{:.1f}".format}
     table = transfer_table(name)[shown].astype({"images": int})
+    real = ~table["tested on"].str.startswith("synthcrowd")
+    wanted = table["trained on"].isin(trained_on) | (table["trained on"] == table["tested on"])
+    table = table[real & wanted].sort_values("tested on", kind="stable")
     return table.to_string(index=False, formatters=digits, float_format="{:.3f}".format)
