@@ -198,7 +198,7 @@ def steps(
     groups: Mapping[str, Sequence[Run]],
     pairs: Mapping[str, tuple[str, str]],
     *,
-    sigmas: Sequence[int] = (20,),
+    sigmas: Sequence[int | None] = (20,),
     metrics: Sequence[str] = ("mAP",),
     relation: str = "better",
     replicates: int = REPLICATES,
@@ -208,6 +208,7 @@ def steps(
     Args:
         groups: runs by name, one per seed, e.g. a table or several joined.
         pairs: what a comparison is called -> names of its left and right side.
+        sigmas: None goes with MAE and MSE.
 
     Returns:
         One row per pair, σ and metric, with the further column `comparison`; a pair without runs is "not measured".

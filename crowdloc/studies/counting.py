@@ -30,6 +30,7 @@ from crowdloc.results.experiments import SOURCES, TABLES
 from crowdloc.results.runs import Run
 from crowdloc.results.seeds import spread
 from crowdloc.results.tables import NOT_MEASURED, Table, read_table, shown_name
+from crowdloc.results.verdicts import steps
 
 Floats = NDArray[np.float64]
 CELL = 8  # pixels, of all maps that are shown
@@ -72,6 +73,21 @@ def sides(*tables: Table) -> dict[str, list[Table]]:
     """Tables on generated and on real data apart, as `results.claims_beside` takes them; an empty side is left out."""
     named = [("SynthCrowd" if SOURCES[table.data].generated else "real data", table) for table in tables]
     return {side: [t for name, t in named if name == side] for side in dict.fromkeys(sorted(name for name, _ in named))}
+
+
+def single_image(*tables: Table) -> list[Table]:
+    """Table VI on the data sets of these tables that it has; always from stored evidence."""
+    known = {listed.data for listed in TABLES["VI"]}
+    return [read_table("VI", table.data, table.preset) for table in tables if table.data in known]
+
+
+def differences(table: Mapping[str, Sequence[Run]], left: str) -> pd.DataFrame:
+    """MAE and MSE of `left` minus those of every other method, each with its 95 % interval, as `results.steps`.
+
+    Holm's correction is over all rows.
+    """
+    pairs = {f"{shown_name(left)} − {shown_name(name)}": (left, name) for name in table if name != left}
+    return steps(table, pairs, sigmas=(None,), metrics=("MAE", "MSE")).drop(columns="σ")
 
 
 def budget_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:

@@ -70,6 +70,29 @@ def test_tables_on_other_data_and_on_generated_and_real_data_apart():
     assert {side: [t.data for t in tables] for side, tables in apart.items()} == {
         "SynthCrowd": ["synthcrowd-fdst", "synthcrowd-sense"], "real data": ["mall"]}  # fmt: skip
     assert list(c.sides(others["Mall"])) == ["real data"]
+    assert [(t.number, t.data) for t in c.single_image(table, *others.values())] == [
+        ("VI", "synthcrowd-fdst"), ("VI", "synthcrowd-sense")]  # fmt: skip
+
+
+def test_one_method_against_every_other(tmp_path):
+    def three(method, error):
+        random = np.random.default_rng(5)
+        images, scenes = [f"{i}" for i in range(60)], [f"s{i // 3}" for i in range(60)]
+        made = []
+        for seed in range(3):
+            heads = np.full(60, 20)
+            found = CountEvidence(images, scenes, heads, heads + random.normal(0, error, 60))
+            convergence = {"last_third_loss_first_half": 1.0, "last_third_loss_second_half": 1.0,
+                           "train_MAE": 1.0, "train_MAE_of_a_constant": 9.0}  # fmt: skip
+            made.append(dataclasses.replace(counted(tmp_path, method, seed), counts=found, convergence=convergence))
+        return made
+
+    table = {"mcnn": three("mcnn", 1.0), "csrnet": three("csrnet", 6.0), "bayesian": []}
+    found = c.differences(table, "mcnn")
+    assert found["comparison"].tolist() == [*2 * ["MCNN − CSRNet"], *2 * ["MCNN − Bayesian loss"]]
+    assert found["metric"].tolist() == ["MAE", "MSE"] * 2
+    assert found["verdict"].tolist() == ["holds", "holds", "not measured", "not measured"]
+    assert float(found["difference"][0]) < -3 and float(found["high"][0]) < 0 and "σ" not in found
 
 
 @settings(max_examples=30, deadline=None)
