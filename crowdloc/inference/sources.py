@@ -120,7 +120,10 @@ def _identity(files: list[Path]) -> dict[str, Any]:
 
 def _check_photo(path: Path) -> None:
     """Refuse what is too large before it is decoded."""
-    width, height = photo_size(path)
+    _check_size(path, *photo_size(path))
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
     try:
         check_size(height, width)
     except CrowdlocError as error:
@@ -163,6 +166,7 @@ def _video(path: Path, every: int) -> Source:
     capture = _capture(str(path))
     try:
         total, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), float(capture.get(cv2.CAP_PROP_FPS))
+        _check_size(path, int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
         if not capture.grab():
             raise CrowdlocError(f"{path} cannot be decoded as a video: {_REMEDY}")
     finally:

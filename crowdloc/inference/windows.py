@@ -22,6 +22,7 @@ from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.inference.limits import check_size
 from crowdloc.inference.maps import Kept
+from crowdloc.inference.precision import encode_in
 from crowdloc.models import Maps, Method, Prediction, normalise
 
 Image = NDArray[np.uint8]  # (h, w, 3) RGB
@@ -45,11 +46,15 @@ class Window(NamedTuple):
 
 
 class Stages:
-    """Where time goes: seconds and number of frames of each stage, e.g. "encode" and "decode"."""
+    """Where time goes: seconds and number of frames of each stage, e.g. "encode" and "decode".
+
+    `whole` is the time of the run that they are stages of.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.frames: dict[str, int] = {}
+        self.whole = 0.0
 
     def add(self, stage: str, since: float) -> None:
         """A frame has been in a stage since `time.perf_counter()` was `since`."""
@@ -71,6 +76,9 @@ class Stages:
     def __str__(self) -> str:
         rows = [(name, n, self.seconds[name]) for name, n in self.frames.items()]
         lines = [f"{name:<8} {n:>7} frames {1000 * seconds / n:>8.1f} ms each" for name, n, seconds in rows]
+        if self.whole > 0 and rows:
+            speed, share = self.frames.get("decode", 0) / self.whole, sum(self.seconds.values()) / self.whole
+            lines.append(f"together {speed:.2f} frames/s; {100 * share:.0f} % of the time is in these stages")
         return "\n".join(lines)
 
 
@@ -123,12 +131,12 @@ def decode_windows(method: Method, windows: Iterable[Window]) -> Iterator[Predic
     return map(Decoder(method), windows)
 
 
-def encode(method: Method, image: Image) -> Encoded:
-    """One frame through the method's first part; CrowdlocError for one that is too large."""
+def encode(method: Method, image: Image, *, precision: str = "fp32") -> Encoded:
+    """One frame through the method's first part, in "fp32" or "bf16"; CrowdlocError for one that is too large."""
     check_size(*image.shape[:2])
     device = next(method.parameters()).device
     with torch.inference_mode():
-        maps = method.encode(normalise(torch.from_numpy(image).to(device))[None])
+        maps = encode_in(precision, method, normalise(torch.from_numpy(image).to(device))[None])
     return Encoded(tuple(stage[0] for stage in maps), (image.shape[0], image.shape[1]))
 
 
@@ -179,6 +187,7 @@ def predict_frames(
     skip: int = 0,
     alone: bool = False,
     stages: Stages | None = None,
+    precision: str = "fp32",
 ) -> Iterator[tuple[F, Prediction | None]]:
     """As `predict_stream`, every frame with its prediction; at most `max(offsets) + 1` frames are read ahead.
 
@@ -188,16 +197,17 @@ def predict_frames(
             follows is what it would be without skipping.
         alone: frames have nothing to do with each other: each is its own neighbour.
         stages: where the time goes is added to it.
+        precision: of the front-end, "fp32" or "bf16".
     """
     decoder = Decoder(method, stages)
     sequences = groupby(enumerate(frames), key=lambda item: item[0] if alone else image(item[1]).shape)
-    parts = (_stream(method, (f for _, f in part), n, image) for n, (_, part) in enumerate(sequences))
+    parts = (_stream(method, (f for _, f in part), n, image, precision) for n, (_, part) in enumerate(sequences))
     for place, (frame, window) in enumerate(chain.from_iterable(parts)):
         yield frame, None if place < skip else decoder(window)
 
 
 def _stream(
-    method: Method, frames: Iterator[F], number: int, image: Callable[[F], Image]
+    method: Method, frames: Iterator[F], number: int, image: Callable[[F], Image], precision: str
 ) -> Iterator[tuple[F, Window]]:
     """Keyframes and windows of one sequence; a frame is let go once it lies before every window to come."""
     ahead, behind = max(method.offsets), -min(method.offsets)
@@ -206,7 +216,11 @@ def _stream(
     def window(keyframe: int, last: int) -> tuple[F, Window]:
         held = dict(waiting)
         times = tuple(min(max(keyframe + offset, 0), last) for offset in method.offsets)
-        return held[keyframe], Window(number, keyframe, times, lambda at: encode(method, image(held[at])))
+
+        def encode_at(at: int) -> Encoded:
+            return encode(method, image(held[at]), precision=precision)
+
+        return held[keyframe], Window(number, keyframe, times, encode_at)
 
     now = -1
     for now, frame in enumerate(frames):

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from crowdloc.core.errors import CrowdlocError, CrowdlocWarning
 from crowdloc.core.locking import locked
 from crowdloc.core.provenance import describe as provenance
+from crowdloc.inference.precision import choose
 from crowdloc.inference.sources import Shot, Source, open_source
 from crowdloc.inference.windows import Stages, predict_frames
 from crowdloc.models import Prediction
@@ -74,6 +75,7 @@ def stream(
     every: int = 1,
     fps: float | None = None,
     photos: bool = False,
+    precision: str = "auto",
 ) -> Iterator[Located]:
     """As `locate`, frame by frame as soon as its neighbours are there; bounded memory for any length.
 
@@ -82,13 +84,14 @@ def stream(
         weights, experiment, method: whose weights (`open_network`); by default GNANet's. Or the network itself.
         threshold: smallest score; default: the counting threshold that was chosen with these weights.
         every, fps, photos: how the source is read (`open_source`).
+        precision: "fp32", "bf16", or "auto": bf16 where the processor has instructions for it (`inference.precision`).
 
     A video that is cut off and an unreadable image of a folder raise a `CrowdlocWarning`. Where the size of the frames
     changes, a new video begins.
     """
     footage = open_source(source, every=every, fps=fps, photos=photos)
     network, least = _network(weights, experiment, method, threshold)
-    for shot, prediction in _predictions(footage, network):
+    for shot, prediction in _predictions(footage, network, choose(precision)):
         assert prediction is not None
         yield _counted(shot, prediction, least)
 
@@ -104,6 +107,7 @@ def record(
     every: int = 1,
     fps: float | None = None,
     photos: bool = False,
+    precision: str = "auto",
     limit: int | None = None,
     annotate: bool = False,
     parquet: bool = False,
@@ -130,7 +134,7 @@ def record(
     identity = {
         "source": footage.identity or {"camera": footage.name, "started": time.time()},
         **{"every": every, "fps": fps, "photos": photos},
-        **{"network": network.id, "weights": network.digest, "threshold": least},
+        **{"network": network.id, "weights": network.digest, "threshold": least, "precision": choose(precision)},
     }
     folder, stages = Path(out), stages or Stages()
     lost: list[str] = []
@@ -145,7 +149,8 @@ def record(
         complete = recording.facts["complete"] or None
         if not complete or annotate:
             pictures = _pictures(footage, folder, every) if annotate else None
-            _run(footage, network, least, recording, pictures, limit, progress, stages, asked)
+            pairs = _predictions(footage, network, identity["precision"], skip=recording.done, stages=stages)
+            _run(footage, pairs, least, recording, pictures, limit, progress, stages, asked)
         stopped = bool(asked)
         reached = limit is not None and recording.done >= limit
         recording.close(
@@ -163,7 +168,7 @@ def record(
 
 def _run(
     footage: Source,
-    network: Network,
+    pairs: Iterator[tuple[Shot, Prediction | None]],
     least: float,
     recording: Recording,
     pictures: Film | Album | None,
@@ -173,8 +178,7 @@ def _run(
     asked: list[int],
 ) -> None:
     before = recording.replay() if pictures is not None else iter(())
-    done = recording.done
-    pairs = _predictions(footage, network, skip=done, stages=stages)
+    begun = time.perf_counter()
     bar = tqdm(total=footage.total, unit="frame", disable=not progress, file=sys.stderr, dynamic_ncols=True)
     try:
         for shot, prediction in islice(pairs, limit):
@@ -190,16 +194,18 @@ def _run(
             if asked:
                 break
     finally:
+        stages.whole += time.perf_counter() - begun
         bar.close()
         if pictures is not None:
             pictures.close()
 
 
 def _predictions(
-    footage: Source, network: Network, *, skip: int = 0, stages: Stages | None = None
+    footage: Source, network: Network, precision: str, *, skip: int = 0, stages: Stages | None = None
 ) -> Iterator[tuple[Shot, Prediction | None]]:
     shots = footage.shots() if stages is None else stages.timed("read", footage.shots())
-    return predict_frames(network.method, shots, image=_image, skip=skip, alone=footage.photos, stages=stages)
+    options: dict[str, Any] = {"skip": skip, "alone": footage.photos, "stages": stages, "precision": precision}
+    return predict_frames(network.method, shots, image=_image, **options)
 
 
 def _image(shot: Shot) -> NDArray[np.uint8]:

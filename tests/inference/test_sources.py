@@ -79,6 +79,34 @@ def test_what_is_no_video_is_refused_in_one_line(tmp_path, capfd, name, content)
     assert "WARN" not in capfd.readouterr().err
 
 
+def test_a_codec_that_opencv_lacks_and_a_video_without_frames_are_refused_in_one_line(tmp_path, capfd):
+    """The containers are sound; nothing in them can be decoded."""
+    path = write_video(tmp_path / "v.avi", range(5))
+    strange = path.read_bytes().replace(b"MJPG", b"ZZ9Q")
+    assert strange != path.read_bytes()
+    path.write_bytes(strange)
+    for name in ("v.avi", write_video(tmp_path / "empty.mp4", [], codec="mp4v").name):
+        with pytest.raises(CrowdlocError, match=rf"{name} cannot be decoded as a video: convert it, for example"):
+            open_source(tmp_path / name)
+    assert "Could not find" not in capfd.readouterr().err
+
+
+def test_a_video_whose_frames_are_too_large_is_refused_before_one_is_decoded(monkeypatch, tmp_path):
+    import cv2
+
+    class Huge:
+        def get(self, what):
+            return {cv2.CAP_PROP_FRAME_WIDTH: 12_000, cv2.CAP_PROP_FRAME_HEIGHT: 9_000}.get(what, 5)
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(sources, "_capture", lambda _: Huge())
+    (tmp_path / "v.mp4").touch()
+    with pytest.raises(CrowdlocError, match=r"v\.mp4: an image of 12000×9000 pixels is too large"):
+        open_source(tmp_path / "v.mp4")
+
+
 def test_images_of_every_kind(tmp_path):
     """16 bits become 8, CMYK and grey become RGB, transparency is ignored, of several images the first is taken."""
     folder = tmp_path / "kinds"

@@ -11,7 +11,7 @@ import torch
 from helpers import disc_video
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.inference.windows import predict, predict_frames, predict_stream
+from crowdloc.inference.windows import Stages, predict, predict_frames, predict_stream
 from crowdloc.models import Method, Prediction, build_model, initialise
 
 
@@ -169,3 +169,27 @@ def test_an_image_that_would_take_many_gigabytes_is_refused_with_its_size():
     huge = np.zeros((9000, 12000, 3), dtype=np.uint8)
     with pytest.raises(CrowdlocError, match="12000×9000 pixels is too large to be run in one piece"):
         next(predict_stream(build_model("raznet", width=1 / 32), iter([huge])))
+
+
+def test_a_stream_costs_what_its_stages_cost():
+    """At least nine tenths of the time goes into reading, encoding and decoding, by the stages' own account."""
+    import time
+
+    class Slow(Recorder):
+        def encode(self, images):
+            time.sleep(0.004)
+            return super().encode(images)
+
+        def decode(self, window, size):
+            time.sleep(0.004)
+            return super().decode(window, size)
+
+    stages = Stages()
+    begun = time.perf_counter()
+    film = stages.timed("read", frames(25))
+    number = sum(1 for _ in predict_frames(Slow((-1, 0, 1)), film, image=lambda image: image, stages=stages))
+    stages.whole = time.perf_counter() - begun
+    assert number == 25 and stages.frames == {"read": 25, "encode": 25, "decode": 25}
+    assert 0.9 < sum(stages.seconds.values()) / stages.whole <= 1
+    last = str(stages).splitlines()[-1]
+    assert f"{25 / stages.whole:.2f} frames/s" in last and "% of the time is in these stages" in last

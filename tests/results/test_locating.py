@@ -116,6 +116,15 @@ def test_stored_weights_of_any_method_are_found_with_their_own_threshold():
         open_network(method="nonsense")
 
 
+@pytest.mark.parametrize("method", ["raznet", "gnanet"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 5)])
+def test_the_smallest_images_are_located(tmp_path, method, size):
+    cv2.imwrite(str(tmp_path / "i.png"), np.full((*size, 3), 99, np.uint8))
+    found = crowdloc.locate(tmp_path / "i.png", method=method, threshold=0.0)
+    assert list(found.attrs["counts"]) == ["i.png"]
+    assert found["x"].between(-0.5, size[1] - 0.5).all() and found["y"].between(-0.5, size[0] - 0.5).all()
+
+
 def test_names_that_are_not_utf8_are_written_or_refused_in_one_line(tmp_path):
     data = disc_video(tmp_path / "made", frames=1, size=(48, 64))
     folder = os.fsencode(tmp_path / "frames")

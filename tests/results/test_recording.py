@@ -146,6 +146,51 @@ def test_pictures_are_made_of_every_frame_also_after_a_stop(method, tmp_path):
     assert sorted(p.name for p in (tmp_path / "album" / "annotated").iterdir()) == [f"f_{k}.png.jpg" for k in range(5)]
 
 
+def test_frames_of_changing_size_are_located_and_filmed(method, tmp_path):
+    """Where the size changes a new video begins: the frames beside the change are their own neighbours."""
+    source = frames(tmp_path / "in", 5)
+    for k in (3, 4):
+        cv2.imwrite(str(source / f"f_{k}.png"), np.full((10, 6, 3), 15 * k, np.uint8))
+    assert run(source, tmp_path / "out", fps=4, annotate=True).frames == 5
+    film = cv2.VideoCapture(str(tmp_path / "out" / "annotated.mp4"))
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 5 and film.get(cv2.CAP_PROP_FRAME_WIDTH) == 12
+    run(frames(tmp_path / "same", 3), tmp_path / "alone", fps=4)
+    assert [f.points.tolist() for f in read(tmp_path / "out")][:3] == [
+        f.points.tolist() for f in read(tmp_path / "alone")
+    ]
+
+
+def test_a_codec_that_cannot_be_written_is_named_and_nothing_is_lost(method, tmp_path, monkeypatch):
+    source, out = frames(tmp_path / "in", 4), tmp_path / "out"
+
+    class Unable:
+        def __init__(self, *_):
+            pass
+
+        def isOpened(self):
+            return False
+
+        def release(self):
+            pass
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cv2, "VideoWriter", type("W", (Unable,), {"fourcc": staticmethod(cv2.VideoWriter.fourcc)}))
+        with pytest.raises(CrowdlocError, match="lacks the codec mp4v, leave --annotate away"):
+            run(source, out, fps=4, annotate=True)
+    assert not list(out.glob("*.mp4"))
+    assert run(source, out, fps=4).complete
+    run(source, tmp_path / "whole", fps=4)
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_another_precision_is_another_run(method, tmp_path):
+    source, out = frames(tmp_path / "in", 3), tmp_path / "out"
+    run(source, out, precision="fp32")
+    assert read_json(out / RUN)["run"]["precision"] == "fp32"
+    with pytest.raises(CrowdlocError, match=r"another run \(precision differ\)"):
+        run(source, out, precision="bf16")
+
+
 def test_parquet_holds_what_the_csv_holds(method, tmp_path):
     run(frames(tmp_path / "in", 4), tmp_path / "out", parquet=True)
     table = pd.read_parquet(tmp_path / "out" / PARQUET)
@@ -194,7 +239,7 @@ def test_ctrl_c_leaves_whole_frames_and_says_so(tmp_path):
     command = [sys.executable, "-m", "crowdloc", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     started = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (out / COUNTS).is_file() or (out / COUNTS).read_bytes().count(b"\n") < 4:
         assert started.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
