@@ -25,6 +25,7 @@ __all__ = ["by_sigma", "counts", "learning_curves", "plt", "precision_recall", "
            "style"]  # fmt: skip
 
 _COLUMNS = 4  # panels side by side
+NOTHING = "no result to show"
 _RECALLS = np.linspace(0.0, 1.0, 101)
 
 
@@ -36,6 +37,8 @@ def precision_recall(table: Mapping[str, Sequence[Run]], *, sigma: int = 20, thr
     figure, ax = plt.subplots(figsize=(7.2, 4.2))
     located = {name: [run.evidence for run in group if run.evidence] for name, group in table.items()}
     shown = looks(name for name, group in located.items() if group)
+    if not shown:
+        ax.text(0.5, 0.5, NOTHING, ha="center", va="center", color="grey")
     for name, look in shown.items():
         curves = np.array([_curve(run, SIGMAS.index(sigma), threshold) for run in located[name]])
         ax.plot(_RECALLS, curves.mean(axis=0), color=look.colour, lw=1.8, label=look.label)
@@ -66,7 +69,7 @@ def _legend(ax: Axes, entries: int) -> None:
 
 def by_sigma(seeds: pd.DataFrame, metrics: Sequence[str] = ("mAP", "mAR")) -> Figure:
     """Mean over seeds per σ, with their standard deviation where there are several, of `results.seeds_table`."""
-    names = list(dict.fromkeys(seeds.index.get_level_values("method")))
+    names = list(dict.fromkeys(seeds.index.get_level_values("method"))) if len(seeds) else []
     width = 0.84 / max(1, len(names))
     size = (max(4.0, 2.4 + 0.36 * len(names)) * len(metrics) + 1.2, 3.6)
     figure, axes = plt.subplots(1, len(metrics), figsize=size, sharey=True, squeeze=False)
@@ -79,6 +82,9 @@ def by_sigma(seeds: pd.DataFrame, metrics: Sequence[str] = ("mAP", "mAR")) -> Fi
                    label=look.label, error_kw={"lw": 1})  # fmt: skip
         ax.set(xticks=range(len(SIGMAS)), xticklabels=SIGMAS, xlabel="σ (pixels)", title=metric, ylim=(0, 1))
         ax.grid(axis="x", visible=False)
+    if not names:
+        figure.text(0.5, 0.5, NOTHING, ha="center", va="center", color="grey")
+        return figure
     several = bool(seeds.xs("std", axis=1, level=1).notna().any(axis=None))
     axes[0, 0].set_ylabel("mean over seeds, ± deviation" if several else "one seed")
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=10)
@@ -91,9 +97,16 @@ def _panels(names: Sequence[str], size: tuple[float, float], *, share: bool = Fa
     rows = max(1, -(-len(names) // columns))
     figsize = size[0] * columns, size[1] * rows
     figure, axes = plt.subplots(rows, columns, figsize=figsize, squeeze=False, sharex=share, sharey=share)
-    for ax in axes.flat[len(names) :]:
-        ax.remove()
+    _remove_unused(figure, axes, len(names))
     return figure, list(axes.flat[: len(names)])
+
+
+def _remove_unused(figure: Figure, axes: NDArray[np.object_], used: int) -> None:
+    """Leave the first panels; a picture without any says so."""
+    for ax in axes.flat[used:]:
+        ax.remove()
+    if not used:
+        figure.text(0.5, 0.5, NOTHING, ha="center", va="center", color="grey")
 
 
 def counts(table: Mapping[str, Sequence[Run]]) -> Figure:
@@ -136,17 +149,19 @@ def learning_curves(table: Mapping[str, Sequence[Run]], *, smooth: int = 20) -> 
             ax.plot(log["step"], mean, color=look.colour, lw=1.2, alpha=0.8)
         ax.set(ylim=(0, None))
         ax.set_title(look.label, fontsize=11)
-    figure.supxlabel("training step", fontsize=12)
-    figure.supylabel("loss", fontsize=12)
+    if names:
+        figure.supxlabel("training step", fontsize=12)
+        figure.supylabel("loss", fontsize=12)
     return figure
 
 
 def predictions(examples: Sequence[Example]) -> Figure:
     """Generated frames with every head and counted detection marked: hit, missed, false (see `results.examples`)."""
-    rows = (len(examples) + 1) // 2
+    rows = max(1, (len(examples) + 1) // 2)
     figure, axes = plt.subplots(rows, 2, figsize=(12.4, 3.6 * rows), squeeze=False)
-    for ax in axes.flat[len(examples) :]:
-        ax.remove()
+    _remove_unused(figure, axes, len(examples))
+    if not examples:
+        return figure
     for ax, example in zip(axes.flat, examples, strict=False):
         ax.imshow(example.image)
         missed, false = example.heads[example.missed], example.points[~example.hit]

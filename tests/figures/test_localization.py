@@ -143,3 +143,13 @@ def test_pictures_of_predictions_tell_hits_misses_and_false_ones_apart() -> None
     assert [matplotlib.colors.to_hex(c[0]) for c in colours] == [HIT, MISS, FALSE]
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts == ["hit", "missed head", "false detection"]
+
+
+def test_without_results_a_picture_says_so(tmp_path) -> None:
+    empty = {"gnanet": [], "raznet": []}
+    for draw in (lambda: figures.precision_recall(empty), lambda: figures.learning_curves(empty),
+                 lambda: figures.by_sigma(seeds_table(empty)), lambda: figures.predictions([])):  # fmt: skip
+        figure = draw()
+        figure.savefig(tmp_path / "empty.png", bbox_inches="tight")
+        shown = [t.get_text() for ax in (figure, *figure.axes) for t in ax.texts]
+        assert "no result to show" in shown
