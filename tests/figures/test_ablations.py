@@ -62,3 +62,31 @@ def test_deviations_are_whiskers():
     (bars,) = right.collections
     assert bars.get_segments()[0][:, 0].tolist() == pytest.approx([0.88, 0.92])
     assert bars.get_segments()[1][:, 0].tolist() == pytest.approx([0.8, 0.8])
+
+
+def test_lines_without_runs_are_left_out():
+    figure = ablations.against({8: [Measured(0.3)]}, xlabel="P", level={"baseline": [Measured(0.7)], "learned": []})
+    (legend,) = [ax.get_legend() for ax in figure.axes if ax.get_legend()]
+    assert [text.get_text() for text in legend.get_texts()] == ["baseline"]
+
+
+def test_a_dissected_network_ends_with_what_its_head_is_given():
+    known = pd.DataFrame(
+        [("frame-stack", "keyframe feature", "0.6"), ("frame-stack", "stacked convolution", "0.9"),
+         ("gnanet.temporal", "keyframe feature", "0.6"), ("gnanet.temporal", "stacked convolution", "0.8"),
+         ("gnanet.temporal", "sum", "0.55"), ("gnanet.gamma5", "temporal attention", "0.5"),
+         ("gnanet.gamma5", "sum", "0.58")],
+        columns=["network", "map", "moves"],
+    )  # fmt: skip
+    replaced = pd.DataFrame(
+        [("raznet", "0.7"), ("frame-stack", "0.8"), ("frame-stack", "0.75"), ("frame-stack", "0.1")],
+        columns=["network", "mAP σ20"],
+    )
+    left, right = ablations.dissected(known, replaced).axes
+    ends = {
+        line.get_label(): (line.get_xdata()[0], line.get_ydata()[0]) for line in left.lines if line.get_marker() == "s"
+    }
+    assert ends == {"Baseline": (1, 0.9), "SM + T-GNA": (3, 0.55), "SM + K-GNA + T-GNA": (3, 0.58)}
+    assert left.get_xticklabels()[-1].get_text() == "sum"
+    assert [text.get_text() for text in right.get_yticklabels()] == ["Baseline"]  # nothing is replaced in RAZNet
+    assert [line.get_xdata()[0] for line in right.lines if line.get_marker() == "o"] == [0.8, 0.75]
