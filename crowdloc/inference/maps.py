@@ -7,8 +7,10 @@ written after it: what a kill or a full disk left half-done does not count as do
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import sys
 import zlib
 from collections.abc import Sequence
@@ -82,6 +84,7 @@ class Kept:
         """Put a frame's maps (C, H, W) into the file, then their checksum."""
         assert self._sums is not None
         part = self._part(place)
+        _reserve(self.folder / _MAPS, 2 * int(self._starts[place]), part.nbytes)
         self._sums[place] = 0
         part[:] = torch.cat([stage.reshape(-1) for stage in maps]).to(torch.float16).numpy()
         self._sums[place] = _checksum(part)
@@ -93,12 +96,26 @@ class Kept:
             if not path.is_file() or path.stat().st_size != length:
                 with open(path, "wb") as file:
                     file.truncate(length)
+                if name == _SUMS:
+                    _reserve(path, 0, length)
         self._values = np.memmap(self.folder / _MAPS, dtype=np.float16, mode="r+")
         self._sums = np.memmap(self.folder / _SUMS, dtype=np.uint32, mode="r+")
 
     def _part(self, place: int) -> NDArray[np.float16]:
         assert self._values is not None
         return self._values[self._starts[place] : self._starts[place + 1]]
+
+
+def _reserve(path: Path, start: int, length: int) -> None:
+    """Bytes of a file that is there as holes: writing into a hole through the map kills the process on a full disk."""
+    if not length or not hasattr(os, "posix_fallocate"):
+        return
+    with open(path, "rb+") as file:
+        try:
+            os.posix_fallocate(file.fileno(), start, length)
+        except OSError as error:  # other errors: a file system that cannot
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
 
 
 def _checksum(part: NDArray[np.float16]) -> int:

@@ -33,7 +33,7 @@ from crowdloc.training.checkpoints import CHECKPOINT, read_checkpoint
 from crowdloc.training.log import LOG, read_log
 from crowdloc.training.loop import empty_model, is_main_process, new_model
 from crowdloc.training.loop import train as train_model
-from crowdloc.training.weights import copy_weights, load_weights, read_about, save_weights
+from crowdloc.training.weights import copy_weights, load_weights, read_about, rounded, save_weights
 
 EXPERIMENT, METRICS, RUN, WEIGHTS = "experiment.json", "metrics.json", "run.json", "weights.safetensors"
 TRAINING, EVALUATION, HISTORY = "training.json", "evaluation.json", "history.json"
@@ -100,8 +100,7 @@ def train(
     seconds = time.monotonic() - started
     facts = {"experiment": about, "sigma_scale": sigma_scale(experiment.group)}
     facts |= {"backbone": digest(_weights(start))} if recipe.frozen and start is not None else {}
-    save_weights(folder / WEIGHTS, model, about=facts, backbone=not recipe.frozen)
-    _load(experiment, folder / WEIGHTS, model)
+    model = rounded(model)
     validation = experiment.load("val", root)
     found = _measure(experiment, model, validation, _kept(experiment, model, validation, progress=progress), progress)
     threshold = found.best_counting_threshold() if isinstance(found, Evidence) else None
@@ -139,6 +138,7 @@ def evaluate(
     test = experiment.load("test", root)
     if is_stored(experiment) and not experiment.source.generated:
         test = _same_images(experiment, test)
+    _check_weights(origin, RUN if source == "weights" else TRAINING)
     model = load_model(experiment, origin / WEIGHTS)
     maps = _kept(experiment, model, test, progress=progress)
     print(f"{experiment.id}: {len(test)} images", file=sys.stderr)
@@ -316,6 +316,13 @@ def _same_images(experiment: Experiment, test: ClipDataset) -> ClipDataset:
         lost = len(wanted) - len(test)
         raise CrowdlocError(f"{lost} test images of {experiment.id} are missing: complete the data set")
     return test
+
+
+def _check_weights(folder: Path, record: str) -> None:
+    """Weights that are readable may still have changed."""
+    path = folder / WEIGHTS
+    if (folder / record).is_file() and path.is_file() and read_json(folder / record).get("weights") != digest(path):
+        raise CrowdlocError(f"{path} is not the file that {record} knows: restore it, or train again")
 
 
 def _is_current(folder: Path, origin: Path) -> bool:

@@ -19,14 +19,11 @@ def write_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimi
     """The state after `step` steps.
 
     Raises:
-        OSError: the disk refuses (torch turns a full disk into a RuntimeError).
+        OSError: the disk refuses.
     """
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "identity": identity}
     with atomic_write(path) as temporary:
-        try:
-            torch.save(state, temporary)
-        except RuntimeError as error:
-            raise CrowdlocError(f"{path} cannot be written ({_line(error)}): free some space and go on") from None
+        torch.save(state, temporary)
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:

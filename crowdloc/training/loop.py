@@ -132,39 +132,40 @@ def train(
     )
     log = Log(out / LOG, first) if fabric.is_global_zero else None
     hidden = not (progress and fabric.is_global_zero)
-    bar = tqdm(total=recipe.steps, initial=first, unit="step", disable=hidden, file=sys.stderr)
     wrapped.train()
     if recipe.frozen:
         cast(Any, model).backbone.eval()
     saved = started = time.monotonic()
-    for step, sample in batches.stream(first, recipe.steps):
-        rate = learning_rate(recipe, step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        terms = wrapped.step_loss(Held(_to_device(fabric, sample)), step)
-        loss = sum(terms.values(), torch.zeros((), device=fabric.device))
-        if recipe.loss_reduction == "sum":
-            loss = loss * (sample.size[0] * sample.size[1])
-        fabric.backward(loss)
-        if recipe.clip_norm is not None:
-            fabric.clip_gradients(wrapped, optimizer, max_norm=recipe.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        values = {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
-        numbers = {name: float(cast(Tensor, fabric.all_reduce(v, reduce_op="mean"))) for name, v in values.items()}
-        if not math.isfinite(numbers["loss"]):
-            message = f"the loss is {numbers['loss']} at step {step}: lower the learning rate ({recipe.learning_rate})"
-            raise CrowdlocError(message)
-        if log is not None:
-            log.write(step, numbers, rate, time.monotonic() - started)
-            bar.update()
-            bar.set_postfix_str(f"loss {numbers['loss']:.4f}", refresh=False)
-            last = step + 1 == recipe.steps
-            if last or time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                log.flush()
-                write_checkpoint(path, model, optimizer, step + 1, identity)
-                saved = time.monotonic()
-    bar.close()
+    with tqdm(total=recipe.steps, initial=first, unit="step", disable=hidden, file=sys.stderr) as bar:
+        for step, sample in batches.stream(first, recipe.steps):
+            rate = learning_rate(recipe, step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            terms = wrapped.step_loss(Held(_to_device(fabric, sample)), step)
+            loss = sum(terms.values(), torch.zeros((), device=fabric.device))
+            if recipe.loss_reduction == "sum":
+                loss = loss * (sample.size[0] * sample.size[1])
+            fabric.backward(loss)
+            if recipe.clip_norm is not None:
+                fabric.clip_gradients(wrapped, optimizer, max_norm=recipe.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            values = {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+            numbers = {name: float(cast(Tensor, fabric.all_reduce(v, reduce_op="mean"))) for name, v in values.items()}
+            if not math.isfinite(numbers["loss"]):
+                message = (
+                    f"the loss is {numbers['loss']} at step {step}: lower the learning rate ({recipe.learning_rate})"
+                )
+                raise CrowdlocError(message)
+            if log is not None:
+                log.write(step, numbers, rate, time.monotonic() - started)
+                bar.update()
+                bar.set_postfix_str(f"loss {numbers['loss']:.4f}", refresh=False)
+                last = step + 1 == recipe.steps
+                if last or time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                    log.flush()
+                    write_checkpoint(path, model, optimizer, step + 1, identity)
+                    saved = time.monotonic()
     return model.to(memory_format=torch.contiguous_format).eval()
 
 

@@ -16,6 +16,7 @@ from crowdloc.models.method import Method
 
 _ABOUT = "crowdloc"  # key of the file's metadata that holds `about` as JSON
 _BACKBONE = "backbone."
+_REMEDY = "restore it from version control, or train again"
 
 
 def save_weights(path: Path, model: Method, *, about: Mapping[str, Any] | None = None, backbone: bool = True) -> None:
@@ -83,7 +84,7 @@ def read_about(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get(_ABOUT, "{}"))
     except Exception as error:
-        raise CrowdlocError(f"{path} is no readable safetensors file ({_line(error)})") from error
+        raise CrowdlocError(f"{path} is no readable safetensors file ({_line(error)}): {_REMEDY}") from error
     return about if isinstance(about, dict) else {}
 
 
@@ -95,7 +96,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         state = load_file(path)
     except Exception as error:
-        raise CrowdlocError(f"{path} is no readable safetensors file ({_line(error)})") from error
+        raise CrowdlocError(f"{path} is no readable safetensors file ({_line(error)}): {_REMEDY}") from error
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     for name, value in state.items():
         if not torch.isfinite(value).all():

@@ -6,6 +6,7 @@ each of two stages. Its commands run in forks of one process (`zygote.py`), whic
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -25,6 +26,7 @@ from small_project import environment, write_notebook
 
 from crowdloc.core import paths
 from crowdloc.core.files import is_temporary
+from crowdloc.core.locking import locked
 
 pytestmark = [
     pytest.mark.faults,
@@ -217,4 +219,130 @@ def test_killed_at_random_moments(project, undisturbed):
     assert killed == KILLS and sum(KILLS.values()) >= 20
     found = project.files()
     assert set(found) == set(reference)
+    assert not [name for name in reference if facts(name, found[name]) != facts(name, reference[name])]
+
+
+class Disk:
+    """A small disk at a folder of the project, for who may mount one; it can be full, or read-only."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.ballast = folder, folder / "ballast"
+        folder.mkdir()
+        options = ("-t", "tmpfs", "-o", "size=64m,mode=755", "none", str(folder))
+        if subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
+            folder.rmdir()
+            pytest.skip("only root may mount a small disk")
+
+    def fill(self, *, but: int) -> None:
+        with open(self.ballast, "wb", buffering=0) as file:
+            with contextlib.suppress(OSError):
+                while file.write(bytes(1 << 16)):
+                    pass
+            file.truncate(file.tell() - but)
+
+    def remount(self, access: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{access}", str(self.folder)], check=True)
+
+    def remove(self) -> None:
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+
+
+@pytest.fixture
+def disks(project) -> Iterator[dict[str, Disk]]:
+    """build/ and results/ on a small disk each, empty."""
+    project.clear()
+    made = {}
+    try:
+        for folder in (project.build, project.results):
+            made[folder.name] = Disk(folder)
+        yield made
+    finally:
+        for disk in made.values():
+            disk.remove()
+
+
+def told(output: str) -> str:
+    """The only line of an output that is no progress: an error that the user can mend."""
+    lines = [line for line in output.replace("\r", "\n").splitlines() if line.startswith("crowdloc: error: ")]
+    assert len(lines) == 1 and "Traceback" not in output, output
+    return lines[0]
+
+
+def test_a_full_disk(project, undisturbed, disks):
+    """Every command says so in one line and leaves no half of anything; with space it goes on to the same bytes."""
+    reference, _ = undisturbed
+    room = {"data": 400_000, "train": 100_000, "train on maps": 300_000}
+    for name in COMMANDS:
+        disk = disks["results" if name == "store" else "build"]
+        disk.fill(but=room.get(name, 4096))
+        code, _, output = project.run(name)
+        assert code == 2, f"{name} ended with {code}: {output}"
+        assert "No space left on device" in told(output) and "free some space" in told(output)
+        assert str(disk.folder) in told(output)
+        shown = {n: content for n, content in project.files().items() if Path(n).name not in {*HISTORY, "ballast"}}
+        assert not [n for n, content in shown.items() if reference.get(n) != content]
+        disk.ballast.unlink()
+        code, _, output = project.run(name)
+        assert code == 0, output
+    found = project.files()
+    assert set(found) == set(reference)
+    assert not [name for name in reference if facts(name, found[name]) != facts(name, reference[name])]
+
+
+def write(project: Project, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        path = project.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def test_read_only_results(project, undisturbed, disks):
+    """Nothing is stored, which is said; whatever only reads results goes on."""
+    write(project, undisturbed[0])
+    disks["results"].remount("ro")
+    before = project.files()
+    code, _, output = project.run("store")
+    assert code == 2 and "Read-only file system" in told(output) and str(project.results) in told(output)
+    assert project.files() == before
+    assert project.run("notebook")[0] == 0
+    disks["results"].remount("rw")
+
+
+def test_two_runs_at_once(project, undisturbed):
+    project.clear()
+    write(project, undisturbed[0])
+    for name, lock in (("train", f"experiments/{FIRST}/.lock"), ("store", ".promote.lock")):
+        with locked(project.build / lock, "the test"):
+            code, _, output = project.run(name)
+        assert code == 2 and f"is in use by process {os.getpid()} " in told(output)
+    assert project.files() == undisturbed[0]
+
+
+@pytest.mark.parametrize("place", [8, -3])  # in the header, in the values
+@pytest.mark.parametrize("id", [FIRST, SECOND])
+def test_a_changed_byte_of_weights(project, undisturbed, id, place):
+    project.clear()
+    write(project, undisturbed[0])
+    path = project.build / "experiments" / id / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    code, _, output = project.run("predict")
+    assert code == 2 and "weights.safetensors" in told(output) and "again" in told(output)
+
+
+def test_a_changed_byte_of_synthcrowd(project, undisturbed):
+    """What was generated is generated again, byte for byte."""
+    reference = undisturbed[0]
+    project.clear()
+    write(project, {n: content for n, content in reference.items() if not n.startswith("build/evaluations")})
+    chosen = random.Random(3).sample([name for name in reference if name.startswith("build/data")], 3)
+    for name in chosen:
+        content = bytearray(reference[name])
+        content[len(content) // 2] ^= 1
+        (project.root / name).write_bytes(content)
+    for command in ("data", "predict"):
+        code, _, output = project.run(command)
+        assert code == 0, output
+    found = project.files()
     assert not [name for name in reference if facts(name, found[name]) != facts(name, reference[name])]
