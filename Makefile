@@ -1,11 +1,12 @@
 # make reproduce [DATA_ROOT=folder] [CORES=n] [SOURCE=stored|weights|train]    the whole reproduction, into build/
-# make test [DATA_ROOT=folder]                                                  linters, types, tests, notebooks
+# make test [DATA_ROOT=folder] [CORES=n]                                        linters, types, tests, notebooks
+# make slow                                                                     tests of minutes: kills, a cluster, the whole site
 # make env · make clean · make help; TESTS='tests/test_x.py -k name' narrows pytest
 # Needs only Python 3.11 to 3.13, make and a C compiler. PYTHON=/path/to/python picks the interpreter.
 
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help env test reproduce clean
+.PHONY: help env test slow reproduce clean
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -27,8 +28,14 @@ WITH_DATA = if [ -n "$$DATA_ROOT" ]; then \
 # $(call step,title,command): announce, run, say how long it took.
 step = @$(WITH_DATA); echo "== $(1)"; start=$$(date +%s); $(2) || exit $$?; echo "   $(1): $$(($$(date +%s) - start)) s"
 
+# One notebook against its stored output: a line if it is as stored, else what differs; several run side by side.
+NBVAL = sh -c 'log=build/nbval/$$(basename "$$0" .ipynb).log; \
+	$(PY) -m pytest -p no:cacheprovider --nbval --nbval-cell-timeout=240 --nbval-sanitize-with tests/nbval.cfg "$$0" \
+	    >"$$log" 2>&1 && echo "   $$0: $$(tail -n 1 "$$log" | tr -d =)" || { cat "$$log"; exit 1; }'
+CPUS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 env: $(STAMP)
 
@@ -68,9 +75,11 @@ test: $(STAMP)
 	$(call step,ruff check,$(PY) -m ruff check .)
 	$(call step,ruff format,$(PY) -m ruff format --check .)
 	$(call step,mypy,$(PY) -m mypy)
-	$(call step,pytest,$(PY) -m pytest -p no:nbval $(TESTS))
-	$(call step,notebooks,ls notebooks/*.ipynb >/dev/null 2>&1 || { echo "no notebooks"; exit 0; }; $(PY) -m pytest --nbval \
-	    --nbval-cell-timeout=120 --nbval-sanitize-with tests/nbval.cfg notebooks)
+	$(call step,pytest,$(PY) -m pytest -p no:nbval $(if $(TESTS),$(TESTS),-m "not slow"))
+	$(call step,notebooks,mkdir -p build/nbval; ls notebooks/*.ipynb | OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 xargs -n 1 -P $(or $(CORES),$(CPUS)) $(NBVAL))
+
+slow: $(STAMP)
+	$(call step,slow tests,$(PY) -m pytest -p no:nbval -m slow $(TESTS))
 
 reproduce: $(STAMP)
 	@$(WITH_DATA); exec $(PY) -m crowdloc run all --source $(SOURCE) $(if $(CORES),--cores $(CORES))

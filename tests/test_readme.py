@@ -29,6 +29,7 @@ GRAPH = "tests/reproduce/test_graph.py::"
 RUN_BY = {
     "make reproduce": ".github/workflows/ci.yml: make reproduce",
     "make test": ".ci/run: make test",
+    "make slow": ".github/workflows/ci.yml: make slow",
     "make reproduce DATA_ROOT=/path/to/data": f"{GRAPH}test_data_root_of_any_name",
     "make reproduce SOURCE=train": f"{GRAPH}test_training_run",
     ". .venv/bin/activate": "not run: the shell's own",
