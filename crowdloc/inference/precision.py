@@ -9,6 +9,8 @@ calibration and everything stored are in float32.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,7 @@ def choose(precision: str) -> str:
 
 def has_bf16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware; False where PyTorch cannot tell."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(known.get(name) for name in _INSTRUCTIONS)
 
 

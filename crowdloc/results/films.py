@@ -74,11 +74,12 @@ class Film:
         if self._writer is None:
             self._size = picture.shape[1] + picture.shape[1] % 2, picture.shape[0] + picture.shape[0] % 2  # even sides
             path = self._folder / _PART
-            self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*_CODEC), self._rate, self._size)
-            if not self._writer.isOpened():
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*_CODEC), self._rate, self._size)
+            if not writer.isOpened():
                 raise CrowdlocError(
                     f"{path} cannot be written: this OpenCV lacks the codec {_CODEC}, leave --annotate away"
                 )
+            self._writer = writer
         if (picture.shape[1], picture.shape[0]) != self._size:
             picture = cv2.resize(picture, self._size)
         self._writer.write(np.ascontiguousarray(picture[..., ::-1]))

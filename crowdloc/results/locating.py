@@ -131,10 +131,11 @@ def record(
     """
     footage = open_source(source, every=every, fps=fps, photos=photos)
     network, least = _network(weights, experiment, method, threshold)
+    precision = choose(precision)
     identity = {
         "source": footage.identity or {"camera": footage.name, "started": time.time()},
         **{"every": every, "fps": fps, "photos": photos},
-        **{"network": network.id, "weights": network.digest, "threshold": least, "precision": choose(precision)},
+        **{"network": network.id, "weights": network.digest, "threshold": least, "precision": precision},
     }
     folder, stages = Path(out), stages or Stages()
     lost: list[str] = []
@@ -149,7 +150,7 @@ def record(
         complete = recording.facts["complete"] or None
         if not complete or annotate:
             pictures = _pictures(footage, folder, every) if annotate else None
-            pairs = _predictions(footage, network, identity["precision"], skip=recording.done, stages=stages)
+            pairs = _predictions(footage, network, precision, skip=recording.done, stages=stages)
             _run(footage, pairs, least, recording, pictures, limit, progress, stages, asked)
         stopped = bool(asked)
         reached = limit is not None and recording.done >= limit
