@@ -2,7 +2,7 @@
 
 The front-end (`Method.encode`) is most of the work of a convolutional network. In bfloat16 its convolutions multiply in
 16 bits and add up in float32; what it yields is float32 again, and all that follows (attention, head, peaks) is as it
-was. On processors with bfloat16 instructions this halves its time (`results/kernels/streaming.json`). Points move by
+was. On processors with bfloat16 instructions this halves its time (`crowdloc.benchmarks.streaming`). Points move by
 hundredths of a pixel and scores by ten-thousandths, so now and then a detection crosses the threshold: evaluation,
 calibration and everything stored are in float32.
 """
