@@ -108,12 +108,11 @@ def title(path: Path) -> str:
 def claims() -> str:
     """The stored ledger as two tables: how often each answer was given, and every claim with its answers."""
     table = ledger.read()
-    counts = ledger.summary(table).rename(columns=_COLUMNS).rename_axis("answer").reset_index()
     where = [_where(row) for row in table.to_dict("records")]
-    answers = {name: table[column] for column, name in _COLUMNS.items()}
-    answers["on real data"] = [_with(row["real"], row["real data"]) for row in table.to_dict("records")]
+    said = {name: table[column] for column, name in _COLUMNS.items()}
+    said["on real data"] = [_with(row["real"], row["real data"]) for row in table.to_dict("records")]
     decided = [f"<br>*({words})*" if words else "" for words in table["decided by"]]
-    shown = pd.DataFrame({"where": where, "claim": table["predicate"] + decided, **answers})
+    shown = pd.DataFrame({"where": where, "claim": table["predicate"] + decided, **said})
     intro = (
         f"The paper makes {len(table)} claims that a number can decide. *In print*: do its own printed numbers bear "
         "the claim out? *Undisputed*: do they still, when cells that cannot be right together are left open? The other "
@@ -122,7 +121,13 @@ def claims() -> str:
         "seeds, each claim by itself; [the file](/results/claims.csv) also has how many comparisons of a claim were "
         "measured and held, and what is left when all claims are tested together."
     )
-    return f"{intro}\n\n{markdown(counts.replace(0, '–'))}\n{markdown(shown)}"
+    return f"{intro}\n\n{answers(table)}\n{markdown(shown)}"
+
+
+def answers(table: pd.DataFrame) -> str:
+    """How often the stored ledger gives each answer."""
+    counts = ledger.summary(table).rename(columns=_COLUMNS).rename_axis("answer").reset_index()
+    return markdown(counts.replace(0, "–"))
 
 
 def markdown(table: pd.DataFrame) -> str:

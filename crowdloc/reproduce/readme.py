@@ -19,6 +19,7 @@ from crowdloc.core.errors import CrowdlocError
 from crowdloc.core.files import atomic_write, read_json
 from crowdloc.paper import feasibility
 from crowdloc.reproduce import frontpage, notebooks
+from crowdloc.results import ledger
 from crowdloc.results.seeds import counting_table
 from crowdloc.results.tables import NOT_MEASURED, compare, read_table
 from crowdloc.results.verdicts import FRAGILE, steps
@@ -102,10 +103,12 @@ def status() -> str:
 
 
 def claims() -> str:
-    """How many claims the paper makes."""
+    """How many claims the paper makes, and how often each answer was given."""
     return (
         f"[`results/claims.csv`](results/claims.csv) has a verdict on each of the paper's {len(paper.claims())} claims "
-        "that a number can decide: from its own printed numbers, on SynthCrowd, on real video."
+        "that a number can decide: from its own printed numbers (*undisputed*: also if the cells that cannot be right "
+        "together are left open), on SynthCrowd, on real video, and on the operator itself.\n\n"
+        f"{frontpage.answers(ledger.read())}"
     )
 
 
