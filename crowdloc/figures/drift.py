@@ -20,6 +20,7 @@ def parts(table: pd.DataFrame) -> Figure:
     """What `studies.drift.by_part` gives: heads per frame along the film, and the error of the count against them.
 
     Blue: the part on which thresholds were chosen; orange: tested parts; grey: parts whose frames are not here.
+    Points bear the first frame of their part.
     """
     figure, (along, against) = plt.subplots(1, 2, figsize=(12.4, 3.6), width_ratios=(1.5, 1))
     colours = [FIRST, *(SECOND if value == value else _ABSENT for value in table["too many"].iloc[1:])]
@@ -34,15 +35,14 @@ def parts(table: pd.DataFrame) -> Figure:
         table["heads"][measured], table["too many"][measured], s=60, color=[c for c in colours if c != _ABSENT]
     )
     _name(against, table[measured])
-    against.set(xlabel="heads per frame", ylabel="counted too many (heads)")
+    against.set(xlabel="heads per frame", ylabel="mean of count − heads")
     against.margins(x=0.18, y=0.15)
     return figure
 
 
 def _name(ax: Axes, rows: pd.DataFrame) -> None:
-    """Each point's part, written above it."""
+    """Beside each point the first frame of its part."""
     for part, row in rows.iterrows():
-        ax.annotate(
-            str(part).replace("-", "–"), (row["heads"], row["too many"]), (0, 7), textcoords="offset points",
-            ha="center", fontsize=9,
-        )  # fmt: skip
+        first = str(part).partition("-")[0]
+        place = (row["heads"], row["too many"])
+        ax.annotate(first, place, (7, 0), textcoords="offset points", va="center", fontsize=9)

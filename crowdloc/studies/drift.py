@@ -173,7 +173,7 @@ def parts_text() -> str:
     """`by_part` for a notebook."""
     table = by_part()
     shown = {"heads": 1, "mAP σ20": 3, "precision": 3, "recall": 3, "MAE": 2, "too many": 2, "MAE best": 2}
-    text = pd.DataFrame({name: _printed(table[name], digits) for name, digits in shown.items()})
+    text = pd.DataFrame({name: _printed(table[name], digits) for name, digits in shown.items()}, index=table.index)
     counted = [
         f"{low:.0f} of {of:.0f}" if of == of else "-" for low, of in zip(table["lower"], table["of"], strict=True)
     ]

@@ -79,6 +79,23 @@ def test_what_notebook_20_says_of_it():
     assert (networks["best later, lowest"] < networks["as good from"] - 0.05).all()
 
 
+def test_texts_name_parts_and_leave_out_what_is_not_here():
+    lines = drift.parts_text().splitlines()
+    assert len(lines) == 14 and lines[1].split()[:2] == ["701-800", "35.8"] and lines[-1].split()[0] == "1901-2000"
+    assert all(word == "-" for word in lines[-1].split()[2:])
+    assert [line.split()[0] for line in drift.networks_text().splitlines()[1:]] == sorted(
+        ["raznet", "frame-stack", "s-gnanet", "gnanet"]
+    )
+
+
+def test_the_picture_has_a_bar_for_every_part_and_a_point_for_every_measured_one():
+    from crowdloc.figures import drift as figures
+
+    along, against = figures.parts(drift.by_part()).axes
+    assert len(along.patches) == 13
+    assert sorted(text.get_text() for text in against.texts) == sorted(f"{k}01" for k in range(7, 14))
+
+
 def test_without_a_stored_result_there_is_nothing_to_cut(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
     with pytest.raises(CrowdlocError, match="mall-mini/raznet/seed0 has no stored result with a threshold"):
