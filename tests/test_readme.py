@@ -25,6 +25,7 @@ PROSE = re.sub(r"```.*?```", "", re.sub(readme._BLOCK, "", TEXT), flags=re.DOTAL
 
 HERE = "tests/test_readme.py::"
 GRAPH = "tests/reproduce/test_graph.py::"
+FULL_WIDTH = "tests/results/test_full_width.py::test_one_command_trains_in_one_stage_and_another_scores"
 # Every command of the README -> the test or the step of CI that runs it, or why nothing does.
 RUN_BY = {
     "make reproduce": ".github/workflows/ci.yml: make reproduce",
@@ -43,6 +44,8 @@ RUN_BY = {
     "crowdloc data info NAME": "tests/test_cli.py::test_info",
     "crowdloc data verify NAME": "tests/datasets/test_verify.py::test_counts_of_a_small_copy",
     "crowdloc train sensecrowd-paper/gnanet/seed0": "not run: it takes a GPU and SenseCrowd",
+    "crowdloc train shanghaitech_b-paper-adam/s-gnanet/seed0": FULL_WIDTH,
+    "crowdloc evaluate shanghaitech_b-paper-adam/s-gnanet/seed0 --source train": FULL_WIDTH,
     "python -m crowdloc.results.ledger": "tests/results/test_ledger.py::test_the_command_says_what_it_did",
     "python -m crowdloc.reproduce.readme": f"{HERE}test_the_command_changes_what_is_out_of_date",
     "python -m crowdloc.benchmarks.loader": "tests/benchmarks/test_loader.py::test_the_whole_benchmark_on_two_scenes",
@@ -140,11 +143,14 @@ def test_a_notebook_of_ones_own(tmp_path, monkeypatch):
     (command,) = (c for c in commands() if c.startswith("crowdloc run mine.ipynb"))
     monkeypatch.chdir(tmp_path)
     first = nbformat.v4.new_code_cell('source = "stored"', metadata={"tags": ["parameters"]})
-    cells = [first, nbformat.v4.new_code_cell("from crowdloc import paper\nprint(source, len(paper.NUMBERS))")]
+    code = "from crowdloc import paper\nfrom crowdloc.figures.looks import plt, style\nstyle()"
+    code += "\nprint(source, len(paper.NUMBERS))"
+    cells = [first, nbformat.v4.new_code_cell(code), nbformat.v4.new_code_cell("plt.plot([1, 2])\nplt.show()")]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), "mine.ipynb")
     assert cli.main(shlex.split(command)[1:]) == 0
-    assert nbformat.read("executed.ipynb", as_version=4).cells[-1].outputs[0].text == "weights 12\n"
+    assert nbformat.read("executed.ipynb", as_version=4).cells[-2].outputs[0].text == "weights 12\n"
+    assert {path.name for path in (tmp_path / "executed.figures").iterdir()} == {"00.png", "00.csv"}
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import seaborn as sns
 
+from crowdloc.figures.keeping import keep_what_is_shown
 from crowdloc.models.registry import METHODS, get_entry, label
 
 _PALETTE = [str(colour) for colour in sns.color_palette("colorblind").as_hex()]
@@ -23,7 +24,8 @@ class Look(NamedTuple):
 
 
 def style() -> None:
-    """Set the project's style; called once at the top of a notebook."""
+    """Set the project's style, and keep pictures with their numbers where a run wants them; once in a notebook."""
+    keep_what_is_shown()
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     plt.rcParams.update({"figure.dpi": 96, "savefig.dpi": 96, "figure.constrained_layout.use": True})
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import logging
+import os
 import re
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,19 +84,22 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> None:
 def run(path: Path, given: Mapping[str, Any], out: Path | None = None) -> Path:
     """Execute a notebook through papermill, working folder notebooks/; returns the executed copy.
 
-    The copy appears under its name only when every cell ran; a failed one is kept as `NAME.failed.ipynb`.
+    The copy appears under its name only when every cell ran; a failed one is kept as `NAME.failed.ipynb`. Beside it a
+    folder `NAME.figures` has every picture with the numbers that it shows.
     """
     check_parameters(path, given)
     _check_text(given)
     target = (out or paths.BUILD / "notebooks" / path.name).absolute()
     failed = target.with_suffix(".failed.ipynb")
     failed.unlink(missing_ok=True)
+    pictures = target.with_suffix(".figures")
+    shutil.rmtree(pictures, ignore_errors=True)
     import papermill
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     start = time.monotonic()
     print(f"{path.stem}: running" + "".join(f" {k}={v}" for k, v in given.items() if v is not None), flush=True)
-    with atomic_write(target) as temporary:
+    with atomic_write(target) as temporary, _environment("CROWDLOC_FIGURES", str(pictures)):
         try:
             papermill.execute_notebook(
                 _as_template(path),
@@ -114,6 +120,19 @@ def run(path: Path, given: Mapping[str, Any], out: Path | None = None) -> Path:
             raise CrowdlocError(f"{path.name}: {_first_line(error)}; run it again, or open it in JupyterLab") from error
     print(f"{path.stem}: done in {time.monotonic() - start:.0f} s", flush=True)
     return target
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """A variable that the kernel finds, for as long as it runs."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def refresh(path: Path) -> bool:
