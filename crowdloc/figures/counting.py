@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 _COLUMNS = 3  # panels side by side
 _MAPS = "inferno"
 _LONGER = 4  # arrows of steps are drawn so many times as long
-_SPLIT = 0.02  # people per cell from which on an arrow is drawn
+_SPLIT = 0.05  # people per cell from which on an arrow is drawn
 
 
 class OfMethod(Protocol):

@@ -54,12 +54,12 @@ def claims_beside(sides: Mapping[str, Sequence[Table]]) -> str:
     Args:
         sides: what the data are called -> the table, and those that are needed beside it.
     """
-    claims: dict[str, list[str]] = {}
+    claims: dict[str, dict[str, None]] = {}  # each line once: the text makes some claims twice
     width = max(map(len, sides), default=0)
     for name, tables in sides.items():
         found = claim_verdicts(*tables)
         for word, row in zip(_words(found), found.itertuples(), strict=True):
-            claims.setdefault(str(row.claim), []).append(f"    {name:{width}}  {row.held:>6} parts hold: {word}")
+            claims.setdefault(str(row.claim), {})[f"    {name:{width}}  {row.held:>6} parts hold: {word}"] = None
     return "\n".join("\n".join([claim, *lines]) for claim, lines in claims.items())
 
 

@@ -139,9 +139,7 @@ def compare(
     """
     found = table if isinstance(table, Table) else read_table(table, data, preset, source, root, seed)
     printed = _printed(found)
-    places = list(dict.fromkeys((sigma, metric) for _, sigma, metric in printed)) or [
-        (sigma, metric) for sigma in SIGMAS for metric in COLUMNS
-    ]
+    places = list(dict.fromkeys((sigma, metric) for _, sigma, metric in printed)) or _places(found.number)
     rows = []
     for method, name in _rows(found, printed):
         before = [
@@ -213,6 +211,14 @@ def _printed(table: Table) -> dict[Place, float]:
     return {
         (row.row, None if pd.isna(row.sigma) else int(row.sigma), row.metric): row.value for row in cells.itertuples()
     }
+
+
+def _places(number: str) -> list[tuple[int | None, str]]:
+    """σ and metrics of data that the paper's table does not have: all of localization, or what the table counts by."""
+    cells = paper.table(number) if number in paper.NUMBERS else None
+    if cells is not None and cells["sigma"].isna().all():
+        return [(None, str(metric)) for metric in dict.fromkeys(cells["metric"])]
+    return [(sigma, metric) for sigma in SIGMAS for metric in COLUMNS]
 
 
 def _rows(table: Table, printed: Mapping[Place, float]) -> Iterator[tuple[str, str]]:

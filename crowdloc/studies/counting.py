@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from crowdloc.datasets.base import ClipDataset
 from crowdloc.datasets.catalog import label
 from crowdloc.inference.windows import encode
 from crowdloc.metrics import counting_errors
-from crowdloc.models import METHODS, Maps, Method
+from crowdloc.models import Maps, Method
 from crowdloc.models.counter import DensityCounter
 from crowdloc.models.density import cells, density_map
 from crowdloc.models.epf import EPF
@@ -31,6 +30,7 @@ from crowdloc.results.runs import Run
 from crowdloc.results.seeds import spread
 from crowdloc.results.tables import NOT_MEASURED, Table, read_table, shown_name
 from crowdloc.results.verdicts import steps
+from crowdloc.training.loop import empty_model
 
 Floats = NDArray[np.float64]
 CELL = 8  # pixels, of all maps that are shown
@@ -105,7 +105,7 @@ def budget_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
                 "backbone": "frozen" if recipe.frozen else "trained",
                 "steps": recipe.steps,
                 "clips": recipe.batch_size,
-                "frames": len(METHODS[experiment.method].load().offsets),
+                "frames": len(empty_model(experiment.method, recipe, 0, **experiment.options).offsets),
                 "of": "whole frames" if recipe.crop is None else f"{recipe.crop[0]}×{recipe.crop[1]}",
                 "rate": f"{recipe.learning_rate:g}",
                 "minutes": f"{np.mean([run.log['seconds'].iloc[-1] for run in group]) / 60:.1f}",
@@ -114,7 +114,8 @@ def budget_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-class Density(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Density:
     """Heads per cell of `CELL` pixels (H, W) that a method sees in a frame."""
 
     name: str
@@ -153,7 +154,8 @@ def densities(table: Mapping[str, Sequence[Run]], index: int = 0) -> Densities:
             density = coarser(density, CELL // stride, cells(size, CELL))
             found.append(Density(name, shown_name(name), density, float(density.sum())))
     title = f"{frame.scene}: {len(frame.points)} heads"
-    return Densities(title, image, frame.points, density_map(frame.points, size, stride=CELL, sigma=SIGMA), found)
+    truth = density_map(frame.points, size, stride=CELL, sigma=SIGMA).astype(np.float64)
+    return Densities(title, image, frame.points, truth, found)
 
 
 def window(model: Method, dataset: ClipDataset, index: int) -> list[Maps]:
@@ -239,11 +241,16 @@ def motion_text(steps: pd.DataFrame) -> str:
     return "\n".join(
         [
             f"people in both frames            {len(steps)}, flows seen around {len(seen)}",
-            f"true step, mean length           {lengths[0].mean():.2f} pixels" if len(seen) else "no flows at all",
-            f"found step, mean length          {lengths[1].mean():.2f} pixels" if len(seen) else "",
+            f"true step, mean length           {_mean(lengths[0])}",
+            f"found step, mean length          {_mean(lengths[1])}",
             f"correlation of their components  {together}",
+            f"true steps longer than a cell    {100 * (np.hypot(steps['dx'], steps['dy']) > CELL).mean():.0f} %",
         ]
     )
+
+
+def _mean(lengths: Floats) -> str:
+    return f"{lengths.mean():.2f} pixels" if len(lengths) else "no flows at all"
 
 
 def staying(found: Flow) -> float:

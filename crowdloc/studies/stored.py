@@ -60,10 +60,14 @@ def seeds_text(name: str, by: Sequence[str] = ("model", "options", "steps"), onl
     grouped = rows.groupby(list(by), sort=False)
     table = pd.DataFrame({"seeds": grouped.size()})
     for column in _SHOWN:
+        values = pd.to_numeric(rows[column])  # empty for methods that only count
+        if values.isna().all() and len(rows):
+            continue
         digits = 2 if column == "MAE" else 3
-        mean, deviation = grouped[column].mean(), grouped[column].std()
+        of_row = values.groupby([rows[key] for key in by], sort=False)
+        mean, deviation = of_row.mean(), of_row.std()
         table[column] = [
-            f"{m:.{digits}f} ± {d:.{digits}f}" if d == d else f"{m:.{digits}f}"  # one seed has no deviation
+            f"{m:.{digits}f} ± {d:.{digits}f}" if d == d else f"{m:.{digits}f}" if m == m else ""  # one seed has none
             for m, d in zip(mean, deviation, strict=True)
         ]
     return table.reset_index().to_string(index=False)

@@ -248,6 +248,18 @@ def test_the_fit_of_counters_is_shown_beside_that_of_others(stored) -> None:
     assert "train MAE" not in results.training_table(table) and results.training_table({}).empty
 
 
+def test_counts_on_data_that_a_table_of_counts_does_not_have(stored, monkeypatch) -> None:
+    monkeypatch.setitem(TABLES, "VII", (Listed("mall", ("mcnn", "gnanet"), seeds=1),))
+    store(Experiment("mall", "mini", "gnanet", 0), stored, 0.5)
+    cells = results.compare("VII")
+    assert cells["method"].tolist() == [*2 * ["MCNN"], *2 * ["GNANet"]]
+    assert cells["metric"].tolist() == ["MAE", "MSE"] * 2 and cells["sigma"].isna().all()
+    assert cells["this run"].tolist()[2:] == [0.0, 0.0] and cells["paper"].isna().all()
+    assert results.as_text(cells).startswith("ours: Mall mini")
+    lines = results.claims_beside({"Mall": (results.read_table("VII"),)}).splitlines()
+    assert len(set(lines)) == 2 < len(results.claim_verdicts(results.read_table("VII"))) * 2  # one claim, made twice
+
+
 def test_claims_about_a_table_get_the_verdicts_of_its_runs(stored) -> None:
     table = results.read_table("II")
     found = results.claim_verdicts(table).set_index("id")

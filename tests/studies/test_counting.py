@@ -57,6 +57,8 @@ def test_the_budget_says_what_each_training_was(tmp_path):
     assert found.index.tolist() == ["MCNN", "EPF"]
     rate = f"{Experiment('synthcrowd-sense', 'mini', 'mcnn', 0).recipe.learning_rate:g}"
     assert found.loc["MCNN"].tolist() == ["random weights", "trained", 1200, 2, 1, "192×256", rate, "1.5"]
+    stack = c.budget_table({"frame-stack": [counted(tmp_path, "frame-stack")]})
+    assert stack["frames"].tolist() == [3]
     assert found.loc["EPF", ["begins with", "backbone", "frames", "of"]].tolist() == [
         "RAZNet, stage 1", "frozen", 3, "whole frames"]  # fmt: skip
 
@@ -139,8 +141,12 @@ def test_motion_in_words():
                           "found dy": [0.0, 0.0, np.nan]})  # fmt: skip
     text = c.motion_text(steps)
     assert "people in both frames            3, flows seen around 2" in text
-    assert "1.00 pixels" in text and "2.00 pixels" in text and text.endswith("+1.00")
-    assert "not defined" in c.motion_text(steps.iloc[2:])
+    assert "1.00 pixels" in text and "2.00 pixels" in text and "components  +1.00" in text
+    assert text.endswith("  0 %")  # the longest, (5, 5), is 7.1 pixels long
+    steps["dy"] = [0.0, 0.0, 7.0]
+    assert c.motion_text(steps).endswith("  33 %")  # 8.6 of three
+    alone = c.motion_text(steps.iloc[2:])
+    assert "not defined" in alone and alone.count("no flows at all") == 2
 
 
 @pytest.fixture

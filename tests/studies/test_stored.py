@@ -45,6 +45,16 @@ def test_means_and_deviations_over_seeds(stored):
     assert "seed" not in studies.as_text(stored).split() and studies.as_text(stored).count("\n") == 4
 
 
+def test_methods_that_only_count_have_no_localization(stored, folder):
+    path = folder / "two.csv"
+    path.write_text(path.read_text() + "g,mcnn,0.004,9,0,{},,,,,3.0,\n")
+    lines = studies.seeds_text(stored, by=["model"]).splitlines()
+    assert len(lines) == 3 and "0.250 ± 0.100" in lines[1]  # mAP σ20: .2, .4, .2, .2
+    assert lines[2].split() == ["mcnn", "1", "3.00"]
+    alone = studies.seeds_text(stored, by=["model"], only=["mcnn"])
+    assert alone.split() == ["model", "seeds", "MAE", "mcnn", "1", "3.00"]
+
+
 def test_learned_gamma_is_paired_with_its_start_by_size(stored):
     table = studies.learned_gamma(stored).set_index(["module", "γ before"])
     assert table.loc[("scene", 1.0), ["mean", "lowest", "highest"]].tolist() == [1.5, 1.0, 2.0]
