@@ -19,7 +19,8 @@ from crowdloc.results.experiments import SOURCES, Experiment, all_experiments
 from crowdloc.training.loop import empty_model
 from crowdloc.training.weights import load_weights, read_about
 
-# Which stored weights are taken where none are named: the first of these that are here.
+# Which stored weights are taken where none are named: the first of these that are here. On footage that neither knows
+# those of generated video are ahead; those of one real camera know that camera (results/studies/foreign.csv).
 PREFERRED = ("synthcrowd-sense-mini", "mall-mini")
 METHOD = "gnanet"
 
