@@ -206,7 +206,7 @@ def test_the_command_changes_what_is_out_of_date(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == "README.md changed\nREADME.md is unchanged\n"
     assert file.read_text() == "# a\n<!-- generated: one -->\nnew\n<!-- end -->\nz\n"
     with pytest.raises(CrowdlocError, match="the generated blocks none, not one"):
-        readme.updated("# a")
+        readme.updated("# a", {"one": "new"})
 
 
 def test_words_follow_the_verdict():

@@ -48,6 +48,7 @@ def parts(report: str) -> dict[str, str | bytes]:
         "found.md": findings(found),
         "found.png": picture(found),
         "status.md": status(),
+        "answers.md": answers(ledger.read()),
         "claims.md": claims(),
         "report.txt": report.rstrip() + "\n",
     }
@@ -57,9 +58,9 @@ def findings(found: Mapping[str, pd.DataFrame]) -> str:
     """The picture with its caption, and a sentence for every comparison on every video."""
     caption = (
         "GNANet attends to three frames; does that help more than stacking them, or than one frame alone (RAZNet)? "
-        "Differences in mAP at σ = 20 (in pixels of a 1080-row frame) between networks that stand behind the same "
-        "trained features: mean over seeds, 95 % interval over scenes and seeds. To the right of zero the first of the "
-        "two is better."
+        "Differences in mAP at σ = 20 between networks that stand behind the same trained features: mean over seeds, "
+        "95 % interval over scenes and seeds. To the right of zero the first of the two is better. (σ counts pixels of "
+        "a 1080-row frame on SynthCrowd and of the film's own 480-row frames on Mall.)"
     )
     lines = [f"![{caption}](generated/found.png)", "", f"*{caption}*", ""]
     for video, table in found.items():

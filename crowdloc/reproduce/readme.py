@@ -35,16 +35,16 @@ _RANDOM = "Gaussian − random"
 _SIGMAS = {"SynthCrowd": "a 1080-row frame", "Mall (real video)": "the film's own 480-row frames"}
 
 
-def updated(text: str) -> str:
-    """README.md with every block as `results/` have it now.
+def updated(text: str, content: Mapping[str, str]) -> str:
+    """README.md with other content, by name, in its blocks.
 
     Raises:
         CrowdlocError: a block that is not known, or one that is missing.
     """
     names = [match[2] for match in _BLOCK.finditer(text)]
-    if sorted(names) != sorted(BLOCKS):
-        raise CrowdlocError(f"{README} has the generated blocks {', '.join(names) or 'none'}, not {', '.join(BLOCKS)}")
-    return _BLOCK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]]().strip()}\n{match[3]}", text)
+    if sorted(names) != sorted(content):
+        raise CrowdlocError(f"{README} has the generated blocks {', '.join(names) or 'none'}, not {', '.join(content)}")
+    return _BLOCK.sub(lambda match: f"{match[1]}{content[match[2]].strip()}\n{match[3]}", text)
 
 
 def found() -> str:
@@ -219,8 +219,9 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m crowdloc.reproduce.readme", description=main.__doc__)
     parser.parse_args(None if arguments is None else list(arguments))
     path = paths.ROOT / README
+    content = {name: block() for name, block in BLOCKS.items()}  # takes a while, in which the prose may change
     before = path.read_text(encoding="utf-8")
-    after = updated(before)
+    after = updated(before, content)
     if after != before:
         with atomic_write(path) as temporary:
             temporary.write_text(after, encoding="utf-8")
