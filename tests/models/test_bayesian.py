@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from crowdloc.models import build_model
@@ -80,3 +82,22 @@ def test_density_is_never_negative():
     model = build_model("bayesian", **SMALL).eval()
     model.reset_output(-1.0)
     assert (model.density(model.encode(torch.randn(1, 3, 33, 47))[0][:, None]) > 0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-20, 70), st.floats(-20, 50)), max_size=6),
+    st.integers(1, 6), st.integers(1, 8), st.floats(1, 30), st.sampled_from([None, 4.0, 48.0]), st.integers(0, 5),
+)  # fmt: skip
+def test_expected_counts_share_out_the_whole_map(heads, rows, columns, sigma, background, seed):
+    if not heads and background is None:
+        return  # nobody for a cell to belong to
+    heads += heads[:1]  # a duplicate
+    shares = posterior(points(*heads), (rows, columns), stride=8, sigma=sigma, background=background)
+    assert len(shares) == len(heads) + (background is not None)
+    assert ((shares >= 0) & (shares <= 1)).all()
+    density = torch.from_numpy(np.random.default_rng(seed).random((rows, columns))).float()
+    counts = (shares * density).sum(dim=(1, 2))
+    assert counts.sum().item() == pytest.approx(density.sum().item(), rel=1e-4)
+    if heads:  # heads on one spot have equal parts
+        torch.testing.assert_close(shares[0], shares[len(heads) - 1])

@@ -13,6 +13,7 @@ from crowdloc.models import METHODS, build_model, initialise, normalise, paramet
 from crowdloc.models.method import Sample
 from crowdloc.models.recipes import get_preset
 from crowdloc.results.evidence import CountEvidence, measure
+from crowdloc.results.verdicts import MOST_OVERFIT_MAE
 from crowdloc.training.loop import new_model, train
 
 SMALL = {
@@ -23,7 +24,7 @@ SMALL = {
     "lstn": {"width": 1 / 16, "norm": "batch"},
     "epf": {"width": 1 / 16, "norm": "batch"},
 }
-LEARNING = {"csrnet": (3e-3, 150), "bayesian": (3e-3, 150), "convlstm": (1e-2, 150)}  # rate and steps of the last test
+LEARNING = {"csrnet": (3e-3, 150), "bayesian": (6e-3, 150), "convlstm": (1e-2, 150)}  # rate and steps of the last test
 OFFSETS = {"mcnn": (0,), "csrnet": (0,), "bayesian": (0,), "convlstm": (-1, 0, 1), "lstn": (0, 1), "epf": (-1, 0, 1)}
 every = pytest.mark.parametrize("name", SMALL)
 
@@ -188,7 +189,8 @@ def test_two_clips_of_different_crowds_are_told_apart(name, tmp_path):
     with torch.no_grad():
         maps = model.encode(batch.images.flatten(0, 1))[0].unflatten(0, batch.images.shape[:2])
         counts = [model.decode([(m,) for m in clip], (48, 64)).count for clip in maps]
-    assert counts == pytest.approx([2, 9], abs=1.5)
+    errors = np.abs(np.array(counts) - [2, 9])
+    assert errors.max() < 1.5 and errors.sum() / 11 <= MOST_OVERFIT_MAE
 
 
 @pytest.mark.slow
