@@ -76,7 +76,7 @@ def similarity(rows: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
 
     The query's own cell, distance 0, is left out: it would set the scale.
     """
-    figure, axes = plt.subplots(1, len(groups), figsize=(5.6 * len(groups), 3.7), squeeze=False)
+    figure, axes = plt.subplots(1, len(groups), figsize=(4.4 * len(groups), 3.7), squeeze=False)
     order = list(dict.fromkeys(rows["kind"]))
     for ax, kinds in zip(axes[0], groups, strict=True):
         for kind in kinds:
@@ -98,21 +98,24 @@ def _band(ax: Axes, wide: pd.DataFrame, colour: str, label: str) -> None:
     ax.fill_between(wide.index, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.25, lw=0)
 
 
-def errors(rows: pd.DataFrame, crossovers: pd.Series) -> Figure:
+def errors(rows: pd.DataFrame, crossovers: pd.Series, *, deep: int = 1) -> Figure:
     """Error against P with 95 % bands, a panel per kind: the frame of `appendix_errors.bands`.
 
     Args:
         crossovers: P* by kind, a dotted line where it lies inside the panel.
+        deep: how many panels below each other; columns are filled one after the other.
     """
     kinds, cells = (list(dict.fromkeys(rows[name])) for name in ("kind", "cells"))
-    figure, axes = plt.subplots(1, len(kinds), figsize=(3.4 * len(kinds), 4.2), sharey=True, squeeze=False)
-    for ax, kind in zip(axes[0], kinds, strict=True):
+    wide = len(kinds) // deep
+    size = (3.6 * wide, 3.1 * deep + 1.1)
+    figure, axes = plt.subplots(deep, wide, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax, kind in zip(axes.T.flat, kinds, strict=True):
         for number, name in enumerate(cells):
             part = rows[(rows["kind"] == kind) & (rows["cells"] == name)]
             style = {"ls": "--"} if part["error"].nunique() == 1 else {"marker": _MARKERS[number], "ms": 4}
             ax.plot(part["P"], part["error"], color=_COLOURS[number], lw=1.6, label=name, **style)
             ax.fill_between(part["P"], part["low"], part["high"], color=_COLOURS[number], alpha=0.18, lw=0)
-        ax.set(xscale="log", yscale="log", title=kind, xlabel="points P")
+        ax.set(xscale="log", yscale="log", title=kind)
         if rows["P"].min() < crossovers[kind] < rows["P"].max():
             ax.axvline(crossovers[kind], color="black", lw=1.0, ls=":")
             place = (crossovers[kind], 0.985)
@@ -121,7 +124,10 @@ def errors(rows: pd.DataFrame, crossovers: pd.Series) -> Figure:
         ax.yaxis.set_major_formatter(_PLAIN)
         ax.yaxis.set_minor_formatter(NullFormatter())
         ax.xaxis.set_major_formatter(_PLAIN)
-    axes[0, 0].set_ylabel("error (spread of the values = 1)")
+    for ax in axes[-1]:
+        ax.set_xlabel("points P")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("error (spread of the values = 1)")
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
     return figure

@@ -6,6 +6,10 @@ order of falling score, the nearest free head first (`greedy`). Predictions need
 
 The criterion is exact at its edge: a pair matches if and only if the distance of its coordinates, as they are in
 float64, is not larger than the radius, without any rounding. On whole-pixel coordinates many pairs lie on the edge.
+
+Not repeated, as the points were not at hand: those that FIDTM published for ShanghaiTech give precision, recall and F1
+(%) of 59.1, 58.2, 58.6 within 4 pixels and 78.1, 77.0, 77.6 within 8 on part A, and of 64.9, 64.5, 64.7 and 83.9,
+83.2, 83.5 on part B, by optimal matching on coordinates that are rounded down.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
 """Does GNA estimate full attention with less error than random attention, as Appendix A concludes? (notebook 16)
 
 Errors are means over the queries of a map and given per map, so that bands are over maps.
-`python -m crowdloc.studies.appendix_errors --id ID` makes the study of another stored GNANet.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterable, Sequence
 
@@ -17,11 +15,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from crowdloc.attention import full_attention, gaussian_limit_attention, gaussian_neighbor_attention, random_attention
-from crowdloc.core.paths import RESULTS
-from crowdloc.results.experiments import Experiment
-from crowdloc.studies.appendix_maps import EVERY, Maps, nearness, score_rows, size_of, trained_maps, value_rows, weigh
-from crowdloc.studies.appendix_similarity import correlations, interval
-from crowdloc.studies.stored import read_study, write_study
+from crowdloc.results.verdicts import FAILS, HOLDS, INCONCLUSIVE
+from crowdloc.studies.appendix_maps import EVERY, Maps, nearness, score_rows, size_of, value_rows, weigh
+from crowdloc.studies.appendix_similarity import interval
 
 GAUSSIAN, RANDOM, NEAREST, LARGEST, LIMIT = "Gaussian", "random", "nearest cells", "largest weights", "limit P → ∞"
 FOCI = ((3.0,), (5.0,), (10.0,), (3.0, 5.0, 10.0))  # single foci, and the paper's three
@@ -127,13 +123,13 @@ def claim(errors: pd.DataFrame) -> pd.DataFrame:
     table = {}
     for kind in dict.fromkeys(errors["kind"]):
         mean, low, high = interval((wide[GAUSSIAN] - wide[RANDOM]).loc[kind])
-        table[kind] = {"Gaussian − random": mean, "low": low, "high": high, "verdict": _verdict(low, high)}
+        table[kind] = {"Gaussian − random": mean, "low": low, "high": high, "verdict": verdict(low, high)}
     return pd.DataFrame.from_dict(table, orient="index")
 
 
-def _verdict(low: float, high: float) -> str:
-    """Whether a number is below 0, from its interval."""
-    return "holds" if high < 0 else "does not hold" if low > 0 else "inconclusive"
+def verdict(low: float, high: float) -> str:
+    """Whether a number is below 0, from the ends of its interval."""
+    return HOLDS if high < 0 else FAILS if low > 0 else INCONCLUSIVE
 
 
 def by_foci(maps: Maps, foci: Sequence[Sequence[float]] = FOCI, *, points: int = 32, seed: int = 0) -> pd.DataFrame:
@@ -188,40 +184,3 @@ def falls_like(errors: pd.DataFrame, cells: str, *, least: int = 256) -> pd.Seri
         for kind, part in mean.groupby(level="kind", sort=False)
     }
     return pd.Series(slopes, name=cells)
-
-
-def summary(found: pd.DataFrame, equal: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
-    """The two statistical claims by kind, of the frames of `correlations`, `at_equal_points` and `expected_errors`.
-
-    A claim holds where its 95 % interval over maps lies below 0, and does not where it lies above.
-    """
-    sign = [_verdict(*ends) for ends in zip(found["low"], found["high"], strict=True)]
-    difference = claim(equal)
-    table = pd.DataFrame({"correlation": found["correlation"], "similarity falls": sign})
-    table["Gaussian − random"] = difference["Gaussian − random"]
-    table["GNA errs less"] = difference["verdict"]
-    table["P*"] = crossovers(errors)["P*"]
-    return table
-
-
-def stored_summaries() -> str:
-    """Summaries of other data sets that are stored (`main` made them), as text."""
-    names = sorted(path.stem for path in (RESULTS / "studies").glob("appendix_*.csv"))
-    if not names:
-        return "not measured"
-    return "\n\n".join(f"{name}\n{read_study(name).to_string(index=False)}" for name in names)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m crowdloc.studies.appendix_errors", description=__doc__)
-    parser.add_argument("--id", default="mall-mini/gnanet/seed0", help="a stored GNANet; its data must be here")
-    parser.add_argument("--maps", type=int, default=8, metavar="N", help="validation clips")
-    options = parser.parse_args(arguments)
-    maps = trained_maps(options.id, number=options.maps)
-    table = summary(correlations(maps), at_equal_points(maps), expected_errors(maps))
-    table = table.rename_axis("maps").reset_index().round(4)
-    print(write_study(f"appendix_{Experiment.parse(options.id).group}", table, {"network": options.id}))
-
-
-if __name__ == "__main__":
-    main()

@@ -22,7 +22,8 @@ def interval(values: ArrayLike) -> tuple[float, float, float]:
 def similarity(maps: Maps, *, reach: int = 40, every: int = EVERY) -> pd.DataFrame:
     """Mean score q·k/√C by distance: standard deviations of all scores of the map above their mean.
 
-    One row per kind, map and rounded distance in cells, from 0, the query's own cell, to `reach`.
+    One row per kind, map and rounded distance in cells, from 0, the query's own cell, to `reach` or as
+    far as the map goes.
     """
     rows = []
     for kind, (queries, keys) in maps.items():
@@ -30,9 +31,8 @@ def similarity(maps: Maps, *, reach: int = 40, every: int = EVERY) -> pd.DataFra
         for index, (query, key) in enumerate(zip(queries, keys, strict=True)):
             scores = score_rows(query, key, every).flatten()
             standard = (scores - scores.mean()) / scores.std()
-            mean = torch.bincount(bins, weights=standard) / torch.bincount(bins).clamp(min=1)
-            found = {"kind": kind, "map": index, "distance": range(reach + 1), "similarity": mean[: reach + 1].numpy()}
-            rows.append(pd.DataFrame(found))
+            mean = (torch.bincount(bins, weights=standard) / torch.bincount(bins).clamp(min=1))[: reach + 1].numpy()
+            rows.append(pd.DataFrame({"kind": kind, "map": index, "distance": range(len(mean)), "similarity": mean}))
     return pd.concat(rows, ignore_index=True)
 
 

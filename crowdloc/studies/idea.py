@@ -28,6 +28,8 @@ from crowdloc.attention import (
 from crowdloc.attention.sampling import Neighborhood, neighbor_cells
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.figures.idea import STRIDE, Cloud, Sliders, sliders
+from crowdloc.results.tables import read_table
+from crowdloc.results.verdicts import steps
 from crowdloc.studies import diagnosis, neighborhoods, plain
 
 Place = tuple[int, int]
@@ -231,6 +233,41 @@ def as_text(walks: Mapping[str, Followed]) -> str:
         table = one.foci.to_string(float_format="{:.2f}".format)
         parts.append(f"{title}: the answer is {np.linalg.norm(one.answer):.0f} long\n{table}\n")
     return "\n".join(parts)
+
+
+# Video and table, what is compared (left − right), at which σ: what notebook 00 says of whether GNA helps.
+_EVIDENCE: tuple[tuple[str, str, str, dict[str, tuple[str, str]], tuple[int, ...]], ...] = (
+    ("SynthCrowd", "II", "synthcrowd-sense", {
+        "GNANet − one frame": ("gnanet", "raznet"),
+        "three frames stacked − one frame": ("frame-stack", "raznet"),
+        "GNANet − three frames stacked": ("gnanet", "frame-stack"),
+    }, (5, 20)),
+    ("SynthCrowd", "IX", "synthcrowd-sense", {
+        "Gaussian − random neighbours": ("gnanet.gamma5", "gnanet.random"),
+        "Gaussian − local neighbours": ("gnanet.gamma5", "gnanet.local"),
+    }, (20,)),
+    ("Mall (real)", "Mall", "mall", {
+        "GNANet − one frame": ("gnanet", "raznet"),
+        "S-GNANet − one frame": ("s-gnanet", "raznet"),
+    }, (20,)),
+)  # fmt: skip
+
+
+def evidence(**options: Any) -> pd.DataFrame:
+    """Differences in mAP that say whether attention helps to find heads, of stored results of all seeds.
+
+    Columns video, comparison, σ, seeds, difference, low, high, verdict, after Holm (over the rows of one table), as in
+    `crowdloc.results.steps`, which takes the options.
+    """
+    parts = []
+    for video, number, data, pairs, sigmas in _EVIDENCE:
+        table = read_table(number, data)
+        rows = steps(table, pairs, sigmas=sigmas, **options).drop(columns="metric")
+        seeds = [min(len(table[name]) for name in pairs[title]) for title in rows["comparison"]]
+        rows.insert(2, "seeds", seeds)
+        rows.insert(0, "video", video)
+        parts.append(rows)
+    return pd.concat(parts, ignore_index=True)
 
 
 def source(of: Any) -> Markdown:

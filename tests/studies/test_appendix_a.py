@@ -40,6 +40,25 @@ def test_every_step_of_the_derivation(problem, norm):
         no_larger(rows[smaller], rows[larger])
 
 
+@settings(max_examples=200, deadline=None)
+@given(problems())
+def test_weights_are_never_farther_apart_than_the_root_of_2(problem):
+    """What the Lipschitz step gives away: it replaces this distance by one of scores, which has no limit."""
+    scores, chosen, _ = problem
+    no_larger((weigh(scores) - appendix_a.zeroed(scores, chosen)).norm(dim=-1), math.sqrt(2))
+
+
+@settings(max_examples=200, deadline=None)
+@given(problems())
+def test_the_spectral_norm_is_the_smaller_one(problem):
+    _, chosen, values = problem
+    spectral, frobenius = (appendix_a.matrix_norms(values, chosen, norm) for norm in appendix_a.NORMS)
+    no_larger(spectral, frobenius)
+    no_larger(frobenius, spectral * math.sqrt(min(values.shape)))
+    # no norm that bounds products could be smaller: a row of the matrix is a product with a unit vector
+    no_larger(torch.where(chosen, values.norm(dim=-1), 0.0).amax(-1), spectral)
+
+
 @settings(max_examples=100, deadline=None)
 @given(problems())
 def test_no_error_exceeds_the_largest_distance_of_two_values(problem):
@@ -59,6 +78,7 @@ def test_zeroed_keys_scale_the_output_of_eq_2(problem):
     torch.testing.assert_close(printed, alpha[:, None] * (weigh(scores, chosen) @ values))
     kept = torch.where(chosen, scores.exp(), 0.0).sum(-1)
     torch.testing.assert_close(alpha, kept / (kept + (~chosen).sum(-1)))
+    assert torch.equal(alpha < 1 - 1e-12, ~chosen.all(-1))  # it shrinks, unless all cells are chosen
 
 
 @pytest.mark.parametrize(("norm", "order"), [("spectral", 2), ("Frobenius", "fro")])

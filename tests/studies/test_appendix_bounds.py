@@ -40,7 +40,11 @@ def test_softmax_is_half_lipschitz_in_the_2_norm(pair):
     assert not ratio > 0.5 + 1e-9 or (scores - others).norm() < 1e-6  # differences of nearly equal numbers round
     # the reason: the largest eigenvalue of its derivative is at most ½
     p = scores.softmax(0)
-    assert torch.linalg.eigvalsh(torch.diag(p) - torch.outer(p, p))[-1].item() <= 0.5 + 1e-14
+    derivative = torch.diag(p) - torch.outer(p, p)
+    assert torch.linalg.eigvalsh(derivative)[-1].item() <= 0.5 + 1e-14
+    # which the sums of its rows show, by Gershgorin
+    torch.testing.assert_close(derivative.abs().sum(-1), 2 * p * (1 - p), atol=1e-14, rtol=0)
+    assert (2 * p * (1 - p) <= 0.5).all()
 
 
 def test_one_half_is_the_best_constant():
@@ -70,6 +74,34 @@ def test_total_variation_bounds_the_error_of_a_multiset(problem):
     once = appendix_bounds.bounds(scores, (counts > 0).long(), values)
     np.testing.assert_allclose(once["mu"], once["tv"], atol=1e-12)
     np.testing.assert_allclose(once["distinct"], once["drawn"], atol=1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(draws())
+def test_the_error_of_a_multiset_is_a_gap_times_the_total_variation(problem):
+    """FA − SA = TV(a, b) (m₊ − m₋), means of the values with the positive and the negative part of a − b."""
+    scores, counts, values = problem
+    a, b = weigh(scores), weigh(scores, counts)
+    tv = appendix_bounds.total_variation(a, b)
+    more, less = (a - b).clamp(min=0), (b - a).clamp(min=0)
+    torch.testing.assert_close(more.sum(-1), tv, atol=1e-12, rtol=0)
+    torch.testing.assert_close(less.sum(-1), tv, atol=1e-12, rtol=0)
+    apart = tv > 1e-9  # otherwise there is nothing to take a mean of
+    gap = more[apart] / tv[apart, None] @ values - less[apart] / tv[apart, None] @ values
+    torch.testing.assert_close(((a - b) @ values)[apart], tv[apart, None] * gap, atol=1e-9, rtol=0)
+    no_larger(gap.norm(dim=-1), appendix_bounds.diameter(values))
+
+
+@settings(max_examples=200, deadline=None)
+@given(draws())
+def test_full_attention_is_a_mean_of_what_is_seen_and_what_is_missed(problem):
+    """FA = (1 − μ) m_in + μ m_out, and SA of distinct cells is m_in."""
+    scores, counts, values = problem
+    chosen = counts > 0
+    mu = appendix_bounds.missed_mass(scores, chosen)[:, None]
+    inside, outside = weigh(scores, chosen) @ values, weigh(scores, ~chosen) @ values
+    outside = torch.where(chosen.all(-1, keepdim=True), 0.0, outside)  # no cells, no mean
+    torch.testing.assert_close(weigh(scores) @ values, (1 - mu) * inside + mu * outside, atol=1e-9, rtol=0)
 
 
 def test_bounds_by_hand():

@@ -12,8 +12,6 @@ import torch
 
 matplotlib.use("agg")
 
-from crowdloc.core import paths
-from crowdloc.core.files import read_json
 from crowdloc.figures import appendix as figures
 from crowdloc.studies import appendix_a, appendix_bounds, appendix_similarity
 from crowdloc.studies import appendix_errors as study
@@ -110,30 +108,6 @@ def test_tables_of_errors():
     assert study.bands(errors)[["error", "low", "high"]].to_numpy() == pytest.approx(np.ones((2, 3)))
 
 
-def test_summary_joins_both_claims():
-    equal = by_hand([0.1, 0.12, 0.11])
-    errors = pd.concat([by_hand([0.1, 0.12, 0.11], number=number) for number in (2, 32)])
-    found = pd.DataFrame({"correlation": [-0.2], "low": [-0.3], "high": [-0.1]}, index=["a"])
-    row = study.summary(found, equal, errors).loc["a"]
-    assert row["similarity falls"] == "holds" and row["GNA errs less"] == "does not hold" and row["P*"] == 0
-    assert study.summary(found.assign(high=0.1), equal, errors).loc["a", "similarity falls"] == "inconclusive"
-    assert study.summary(found.assign(low=0.1, high=0.2), equal, errors).loc["a", "similarity falls"] == "does not hold"
-
-
-def test_the_study_of_another_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "BUILD", tmp_path)
-    monkeypatch.setattr(study, "trained_maps", lambda id, number: {"backbone": (FIELD, FIELD)})
-    study.main(["--id", "mall-mini/gnanet/seed0"])
-    table = pd.read_csv(tmp_path / "studies" / "appendix_mall-mini.csv")
-    assert table["maps"].tolist() == ["backbone"] and table["similarity falls"].tolist() == ["holds"]
-    assert read_json(tmp_path / "studies" / "appendix_mall-mini.json")["network"] == "mall-mini/gnanet/seed0"
-    monkeypatch.setattr(study, "RESULTS", tmp_path)
-    monkeypatch.setattr("crowdloc.studies.stored.RESULTS", tmp_path)
-    assert study.stored_summaries().startswith("appendix_mall-mini\n    maps  correlation")
-    monkeypatch.setattr(study, "RESULTS", tmp_path / "nothing")
-    assert study.stored_summaries() == "not measured"
-
-
 def test_pictures_show_every_kind(errors):
     maps = {"one": (FIELD, FIELD), "two": (FIELD, FIELD)}
     with matplotlib.rc_context():
@@ -150,4 +124,8 @@ def test_pictures_show_every_kind(errors):
         (ax,) = figures.errors(study.bands(errors), crossover).axes
         assert f"P* = {crossover['smooth']:.0f} " in [text.get_text() for text in ax.texts]
         assert len(ax.lines) == 6  # five choices of cells and the crossover
+        four = pd.concat([study.bands(errors).assign(kind=kind) for kind in "abcd"])
+        panels = figures.errors(four, pd.Series(0, index=list("abcd")), deep=2).axes
+        assert [ax.get_title() for ax in panels] == ["a", "c", "b", "d"]  # columns one after the other
+        assert [ax.get_xlabel() for ax in panels] == ["", "", "points P", "points P"]
     figures.plt.close("all")

@@ -256,3 +256,24 @@ def test_distances_on_maps_are_those_of_each(small):
     pd.testing.assert_frame_equal(tables["smooth random map"], idea.towards(smooth, smooth, gamma=5.0))
     text = idea.towards_text(tables)
     assert all(title in text for title in tables) and "2048" in text
+
+
+def test_evidence_is_what_the_tables_say(monkeypatch):
+    tables = {
+        "II": {"gnanet": "abc", "raznet": "ab", "frame-stack": "abcde"},
+        "IX": {"gnanet.gamma5": "abc", "gnanet.random": "a", "gnanet.local": ""},
+        "Mall": {"gnanet": "abc", "raznet": "abc", "s-gnanet": "abc"},
+    }
+    asked = []
+
+    def steps(table, pairs, *, sigmas, replicates):
+        asked.append((table, replicates))
+        return pd.DataFrame([{"comparison": t, "σ": s, "metric": "mAP", "verdict": "?"} for t in pairs for s in sigmas])
+
+    monkeypatch.setattr(idea, "read_table", lambda number, data: tables[number])
+    monkeypatch.setattr(idea, "steps", steps)
+    found = idea.evidence(replicates=7)
+    assert asked == [(table, 7) for table in tables.values()]
+    assert list(found) == ["video", "comparison", "σ", "seeds", "verdict"]
+    assert found["seeds"].tolist() == [2, 2, 2, 2, 3, 3, 1, 0, 3, 3]
+    assert found["video"].value_counts().to_dict() == {"SynthCrowd": 8, "Mall (real)": 2}
