@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crowdloc.results.claims import claim_verdicts, claims_as_text, claims_beside
+    from crowdloc.results.claims import claim_verdicts, claims_as_text, claims_beside, steps_beside
     from crowdloc.results.layout import as_text, styled
     from crowdloc.results.marking import examples, examples_by_method
     from crowdloc.results.overview import report
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "tables": ("Table", "compare", "read_table", "read_tables", "summary", "with_yardsticks"),
     "seeds": ("counting_table", "seeds_table", "training_table"),
-    "claims": ("claim_verdicts", "claims_as_text", "claims_beside"),
+    "claims": ("claim_verdicts", "claims_as_text", "claims_beside", "steps_beside"),
     "verdicts": ("pair_verdicts", "steps"),
     "layout": ("as_text", "styled"),
     "marking": ("examples", "examples_by_method"),
@@ -43,6 +43,7 @@ __all__ = [
     "report",
     "seeds_table",
     "steps",
+    "steps_beside",
     "styled",
     "summary",
     "training_table",

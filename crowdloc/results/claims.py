@@ -63,6 +63,11 @@ def claims_beside(sides: Mapping[str, Sequence[Table]]) -> str:
     return "\n".join("\n".join([claim, *lines]) for claim, lines in claims.items())
 
 
+def steps_beside(sides: Mapping[str, pd.DataFrame]) -> str:
+    """Tables of `steps` below one another, each under what it is called."""
+    return "\n\n".join(f"{name}\n{rows.to_string(index=False)}" for name, rows in sides.items())
+
+
 def _words(found: pd.DataFrame) -> list[str]:
     """Verdicts, with those after Holm behind where they differ."""
     return [

@@ -39,11 +39,10 @@ from crowdloc.models.raznet import FrameStack
 from crowdloc.models.targets import cross_target, localization_loss
 from crowdloc.results import runs
 from crowdloc.results.experiments import Experiment
-from crowdloc.results.runs import Run
 from crowdloc.results.tables import paper_rows, shown_name
 from crowdloc.studies.looking import cells_of
 from crowdloc.studies.predictions import others
-from crowdloc.studies.scoring import best_threshold, learned, measure, scores
+from crowdloc.studies.scoring import best_threshold, measure, scores
 from crowdloc.studies.stored import read_study, write_study
 
 Floats = NDArray[np.float64]
@@ -346,16 +345,6 @@ def pulls_text(group: str = GROUP) -> str:
     wide = rows.pivot(index="map", columns="network", values="pull")
     wide = wide.reindex(_ordered(rows["map"]))[list(dict.fromkeys(rows["network"]))]
     return wide.rename_axis(index=None, columns=None).to_string(float_format="{:.0f}".format, na_rep="")
-
-
-def gates_text(group: Sequence[Run]) -> str:
-    """The learned factors of the attentions of runs that keep their weights, temporal and keyframe."""
-    parts = []
-    for run in group:
-        if (run.folder / runs.WEIGHTS).is_file():
-            gates = learned(runs.load_model(run.experiment, run.folder / runs.WEIGHTS))["gates"]
-            parts.append(f"seed {run.experiment.seed}: {gates}")
-    return "; ".join(parts) or "no weights"
 
 
 def interventions_text(group: str = GROUP) -> str:

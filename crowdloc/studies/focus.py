@@ -12,6 +12,7 @@ from crowdloc.results import runs
 from crowdloc.results.runs import Run
 from crowdloc.studies.neighborhoods import outside_share
 
+MAPS = {"paper, 1080 rows": (135, 240), "SynthCrowd mini, 288 rows": (36, 64), "Mall, 480 rows": (60, 80)}
 REACH = 2  # γ: a circle of this radius holds 1 - exp(-2), 86 %, of a two-dimensional Gaussian
 
 

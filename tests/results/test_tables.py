@@ -278,6 +278,8 @@ def test_claims_about_a_table_get_the_verdicts_of_its_runs(stored) -> None:
         f"    Mall        {found.iloc[0]['held']:>6} parts hold: not measured",
     ]
     assert len(beside.splitlines()) == 3 * len(found)
+    rows = pd.DataFrame({"comparison": ["a − b"], "verdict": ["holds"]})
+    assert results.steps_beside({"one": rows, "two": rows}).splitlines()[::4] == ["one", "two"]
 
 
 def test_importing_the_room_is_light() -> None:

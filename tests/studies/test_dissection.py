@@ -159,13 +159,3 @@ def test_texts_of_stored_studies(tmp_path, monkeypatch):
     lines = d.interventions_text("g").splitlines()
     assert lines[1].split()[-3:] == ["0.400", "0.800", "0.900"] and lines[2].split()[-1] == "-0.050"
     assert lines[3].split()[-1] == "0.800"
-
-
-def test_learned_factors_are_read_from_the_weights(tmp_path, monkeypatch):
-    model = made(fusion="gated")
-    model.fusion.gate.data = torch.tensor([0.25, -0.5])
-    monkeypatch.setattr(d.runs, "load_model", lambda experiment, path: model)
-    run = d.Run(d.Experiment("mall", "mini", "gnanet", 2), "stored", None, None, None, {}, tmp_path)
-    assert d.gates_text([run]) == "no weights"
-    (tmp_path / d.runs.WEIGHTS).touch()
-    assert d.gates_text([run]) == "seed 2: +0.250 -0.500"
