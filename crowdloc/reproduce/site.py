@@ -113,6 +113,7 @@ def linked(text: str) -> str:
         return f"[{words}](/{top}{rest})" if rest.endswith(_DOWNLOADS) else words
 
     text = re.sub(r"\((README|CONTRIBUTING|CHANGELOG)\.md\)", lambda match: f"({match[1].lower()}.md)", text)
+    text = re.sub(r"\(docs/(\w+\.md)\)", r"(\1)", text)
     return _FILE_LINK.sub(target, text)
 
 
