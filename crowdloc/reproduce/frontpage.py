@@ -110,15 +110,19 @@ def claims() -> str:
     """The stored ledger as two tables: how often each answer was given, and every claim with its answers."""
     table = ledger.read()
     where = [_where(row) for row in table.to_dict("records")]
-    said = {name: table[column] for column, name in _COLUMNS.items()}
-    said["on real data"] = [_with(row["real"], row["real data"]) for row in table.to_dict("records")]
+    said = {
+        "in print": [_printed(row) for row in table.to_dict("records")],
+        "on SynthCrowd": table["synthcrowd"],
+        "on real data": [_elsewhere(row) for row in table.to_dict("records")],
+    }
     decided = [f"<br>*({words})*" if words else "" for words in table["decided by"]]
     shown = pd.DataFrame({"where": where, "claim": table["predicate"] + decided, **said})
     intro = (
         f"The paper makes {len(table)} claims that a number can decide. *In print*: do its own printed numbers bear "
-        "the claim out? *Undisputed*: do they still, when cells that cannot be right together are left open? The other "
-        "columns are verdicts of measurements made here: on generated video, on real data (Mall stands for "
-        "SenseCrowd), or on the operator itself, without data. They are verdicts of 95 % intervals over scenes and "
+        "the claim out? *Undisputed*: do they still, when cells that cannot be right together are left open (in "
+        "the long table in brackets, where the answer is another)? The other columns are verdicts of measurements made "
+        "here: on generated video, on real data (Mall stands for SenseCrowd), or on the operator itself, without data. "
+        "They are verdicts of 95 % intervals over scenes and "
         "seeds, each claim by itself; [the file](/results/claims.csv) also has how many comparisons of a claim were "
         "measured and held, and what is left when all claims are tested together."
     )
@@ -152,9 +156,20 @@ def _word(verdict: str) -> str:
     return {"holds": "better", "does not hold": "worse"}.get(verdict, verdict)
 
 
-def _with(verdict: str, data: str) -> str:
-    """A verdict and the data it is from."""
-    return verdict if verdict in (ledger.NOT_APPLICABLE, NOT_MEASURED) or not data else f"{verdict} ({data})"
+def _printed(claim: dict[str, str]) -> str:
+    """The answer of the printed numbers, and the undisputed one where it differs."""
+    alike = claim["undisputed"] == claim["print"]
+    return claim["print"] if alike else f"{claim['print']} ({claim['undisputed']})"
+
+
+def _elsewhere(claim: dict[str, str]) -> str:
+    """The verdict on real data with the data it is from, or the one that needs none."""
+    if claim["no data"]:
+        return f"{claim['no data']} (without data)"
+    verdict, data = claim["real"], claim["real data"]
+    if verdict in (ledger.NOT_APPLICABLE, NOT_MEASURED) or not data:
+        return verdict
+    return f"{verdict} ({', '.join(map(catalog.label, data.split()))})"
 
 
 def _where(claim: dict[str, str]) -> str:

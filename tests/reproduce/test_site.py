@@ -51,8 +51,12 @@ def test_start_page_says_what_was_found_and_mathematics_is_drawn_by_the_browser(
     assert re.search(r"GNANet − one frame: [+−]0\.\d+ mAP \(95 % interval [+−]0", start)
     assert "Mall (real video)" in start and "found.png" in start
     assert "Annotated samples" in start and "none yet" in start
+    assert "undisputed" in start and "not measured" in start  # how often each answer was given
     claims = (built / "claims.html").read_text(encoding="utf-8")
-    assert all(f"<p>{text}</p>" in claims for text in ("one | two<br><em>(x)</em>", "holds (mall)", "V, Table II, V"))
+    assert all(
+        f"<p>{text}</p>" in claims
+        for text in ("one | two<br><em>(x)</em>", "holds (Mall)", "yes (partly)", "V, Table II, V")
+    )
     assert ".5" in (built / "report.html").read_text(encoding="utf-8")
     assert "math" in Links((built / "notebooks/18_kernel_benchmark.html").read_text(encoding="utf-8")).kinds
     assert (built / "searchindex.js").is_file()
@@ -170,3 +174,11 @@ def test_the_site_is_a_job_of_a_run_and_is_built_again_when_a_page_changes(tmp_p
     assert len(keys) == 1 + len(names)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert not graph.has_site()  # no Sphinx
+
+
+def test_what_was_decided_without_data_says_so():
+    claim = CLAIM | ANSWERS
+    assert frontpage._elsewhere(claim) == "holds (Mall)"
+    assert frontpage._elsewhere(claim | {"real": "not measured"}) == "not measured"
+    assert frontpage._elsewhere(claim | {"no data": "does not hold"}) == "does not hold (without data)"
+    assert frontpage._printed(claim | {"undisputed": "yes"}) == "yes"
