@@ -143,7 +143,8 @@ def _named(error: Exception, temporary: Path, path: str | os.PathLike[str]) -> O
         return None
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, OSError) and number is not None:
-        about = str(error.filename) == str(temporary) or (error.filename is None and number in _FULL)
+        about = str(temporary) in (str(error.filename), str(error.filename2))  # copying names source and target
+        about = about or (error.filename is None and number in _FULL)
     else:  # torch and safetensors tell a full disk in words of their own, so the disk is asked
         number = _errno_of_appending(temporary)
         about = number in _FULL

@@ -45,8 +45,10 @@ def locked(path: Path, what: str, *, patience: float = 3.0) -> Iterator[None]:
                     ) from None
                 time.sleep(0.1)
         file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        try:
+            os.write(file.fileno(), str(os.getpid()).encode())
+        except OSError as error:  # a full disk: here it has no name
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from None
         outer = os.environ.get(HOLDER)
         os.environ[HOLDER] = f"{os.getpid()} {os.path.realpath(path)}"
         try:

@@ -156,13 +156,14 @@ def keep_maps(
     folder.mkdir(parents=True, exist_ok=True)
     kept = Kept(folder, [shapes[size] for size in sizes], sizes)
     with locked(folder / ".lock", f"maps in {folder}", patience=_DAY):
-        kept.open()
-        write_json(folder / _INDEX, identity | {"bytes": kept.nbytes})
-        places = range(0, 2 * len(frames), 1 if mirrored else 2)
-        missing = [place for place in places if not kept.is_done(place)]
-        if missing and progress:
-            print(f"maps: {len(missing)} of {dataset.name}, {kept.nbytes / 2**30:.2f} GiB in {folder}", file=sys.stderr)
         try:
+            kept.open()
+            write_json(folder / _INDEX, identity | {"bytes": kept.nbytes})
+            places = range(0, 2 * len(frames), 1 if mirrored else 2)
+            missing = [place for place in places if not kept.is_done(place)]
+            if missing and progress:
+                size = f"{kept.nbytes / 2**30:.2f} GiB"
+                print(f"maps: {len(missing)} of {dataset.name}, {size} in {folder}", file=sys.stderr)
             for place in tqdm(missing, unit="map", disable=not (progress and missing), file=sys.stderr):
                 kept.write(place, _maps(method, dataset, place))
         except OSError as error:

@@ -203,6 +203,9 @@ def test_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(FileNotFoundError) as caught, atomic_write(path):
         pass
     assert caught.value.filename == str(path)
+    with pytest.raises(OSError) as caught, atomic_write(path) as temporary:
+        raise OSError(errno.ENOSPC, "as shutil.copyfile says it", "origin", None, str(temporary))
+    assert caught.value.filename == str(path)
     with pytest.raises(OSError, match="about something else") as caught, atomic_write(path):
         raise OSError(errno.ENOENT, "about something else", "other")
     assert caught.value.filename == "other" and names(tmp_path) == []
