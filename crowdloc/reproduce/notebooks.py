@@ -116,6 +116,8 @@ def run(path: Path, given: Mapping[str, Any], out: Path | None = None) -> Path:
             temporary.rename(failed)
             reason = f"{error.ename}: {' '.join(str(error.evalue).split())}"
             raise CrowdlocError(f"{path.name}, code cell {error.exec_count}: {reason} (see {failed})") from None
+        except OSError:
+            raise  # a full disk: `atomic_write` knows the file
         except Exception as error:
             raise CrowdlocError(f"{path.name}: {_first_line(error)}; run it again, or open it in JupyterLab") from error
     print(f"{path.stem}: done in {time.monotonic() - start:.0f} s", flush=True)
