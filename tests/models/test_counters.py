@@ -13,6 +13,7 @@ from crowdloc.models import METHODS, build_model, initialise, normalise, paramet
 from crowdloc.models.method import Sample
 from crowdloc.models.recipes import get_preset
 from crowdloc.results.evidence import CountEvidence, measure
+from crowdloc.results.experiments import TABLES, experiments_of
 from crowdloc.results.verdicts import MOST_OVERFIT_MAE
 from crowdloc.training.loop import new_model, train
 
@@ -224,3 +225,10 @@ def test_counters_have_the_rows_of_tables_vi_and_vii():
     assert {"MCNN", "CSRNet", "Bayesian"} <= rows["VI"]
     assert {"ConvLSTM", "LST", "EPF"} <= rows["VII"]
     assert all(METHODS[name].note for name in ("convlstm", "lstn"))
+
+
+@pytest.mark.parametrize("table", ["VI", "VII"])
+def test_no_table_of_counters_has_two_methods_of_one_colour(table):
+    for data in {listed.data for listed in TABLES[table]}:
+        names = dict.fromkeys(e.method for e in experiments_of(table, data=data))
+        assert len({METHODS[name].colour for name in names}) == len(names)
