@@ -73,9 +73,9 @@ def beside(here: pd.DataFrame, stored: pd.DataFrame, name: str = "Mall") -> pd.D
     return pd.concat([here, stored[list(here)].rename(index=lambda kind: f"{name}: {kind}")])
 
 
-def as_text(tables: dict[str, pd.DataFrame]) -> str:
-    """Summaries beside each other, a column per kind of maps, by what they are of ("SynthCrowd")."""
-    columns = pd.concat({name: table.T for name, table in tables.items()}, axis=1)
+def as_text(here: pd.DataFrame, stored: pd.DataFrame, names: tuple[str, str] = ("SynthCrowd", "Mall")) -> str:
+    """Summaries of the same kinds of maps beside each other, a column per kind."""
+    columns = pd.concat({names[0]: here.loc[stored.index].T, names[1]: stored.T}, axis=1)
     return columns.map(_cell).rename_axis(columns=["", "maps"]).to_string()
 
 

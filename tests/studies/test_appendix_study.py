@@ -81,8 +81,8 @@ def test_stored_rows_stand_below_those_of_now():
 
 
 def test_summaries_beside_each_other():
-    text = study.as_text({"SynthCrowd": study.summary(*frames()), "Mall": study.summary(*frames(low=0.1, high=0.2))})
-    assert "SynthCrowd" in text and "Mall" in text
+    text = study.as_text(study.summary(*frames()), study.summary(*frames(low=0.1, high=0.2)))
+    assert text.splitlines()[0].split() == ["SynthCrowd", "Mall"] and text.splitlines()[1].split() == ["maps", "a", "a"]
     line = next(line for line in text.splitlines() if line.startswith("similarity falls"))
     assert line.split(maxsplit=2)[2].split("does")[0].strip() == HOLDS and line.endswith(FAILS)
 
