@@ -226,6 +226,23 @@ def test_a_verdict_that_depends_on_the_draws_is_fragile():
     assert judged(0.05, -0.001, 0.001) == v.HOLDS  # far from the limit nothing else is drawn
 
 
+def test_a_verdict_that_other_threads_or_machines_may_turn_is_fragile(monkeypatch):
+    contrast, shares = paper.Contrast("", "", ()), ((1.0, 2.0),)
+    half = Estimate(0.0, 1.0, shares, 3).interval()[1]
+
+    def judged(low, moved):  # an interval from `low` to `low` + 0.2
+        return v._found(contrast, lambda seed: Estimate(0.1 + low, 0.1 / half, shares, 3), moved).word
+
+    assert judged(0.01, 0.009) == v.HOLDS and judged(0.01, 0.011) == "holds (fragile)"
+    assert judged(-0.01, 0.009) == v.INCONCLUSIVE and judged(-0.01, 0.011) == "inconclusive (fragile)"
+    same = v._found(contrast, lambda seed: Estimate(0.0, 0.0, shares, 3), 0.01)
+    assert same.word == v.INCONCLUSIVE
+    left, right = runs(0.62, 3), runs(0.4, 3, key=1)
+    assert words(v.pair_verdicts(left, right, metrics=["mAP"], replicates=DRAWS)) == {v.HOLDS}
+    monkeypatch.setattr(v, "MOVED", 0.5)
+    assert words(v.pair_verdicts(left, right, metrics=["mAP"], replicates=DRAWS)) == {"holds (fragile)"}
+
+
 def test_another_seed_of_the_bootstrap_draws_other_scenes():
     samples = {some.experiment.seed: resampling.Sample.of(some) for some in runs(0.6, 1)}
     term = resampling.Term(1.0, samples, 20, "mAP")
