@@ -68,6 +68,7 @@ SIZES = [(12, 20), (24, 40), (36, 64), (48, 80), (68, 120), (135, 240)]
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 LONGEST = 20.0  # seconds that one call of a sweep may be expected to take
 SLOW = 3000.0  # milliseconds above which a call of a sweep is made once
+MOST = 100  # calls of a sweep whose median is taken
 LARGEST = 3 * 2**30  # bytes of gathered keys that the eager reference may make in a sweep
 
 
@@ -145,7 +146,8 @@ def sweep(backend: str, meter: Meter, repeats: int, sizes: list[tuple[int, int]]
             row: dict[str, Any] = {"method": name, "height": height, "width": width, "left_out": left_out}
             if not left_out:
                 first = meter.milliseconds(call)
-                times = quantiles([meter.milliseconds(call) for _ in range(repeats)] if first < SLOW else [first])
+                again = max(repeats, min(MOST, int(1000 / first))) if first < SLOW else 0  # short ones for a second
+                times = quantiles([meter.milliseconds(call) for _ in range(again)] or [first])
                 last[name] = cells, times[1] / 1e3
                 row |= {"ms": times, "extra_mib": meter.extra_mib(call)}
             rows.append(row)

@@ -48,13 +48,13 @@ def seeds_text(name: str, by: Sequence[str] = ("model", "options", "steps"), onl
     """A stored study with several seeds: mean ± standard deviation over the seeds of each row, as plain text.
 
     Args:
-        by: the columns that tell rows apart ("method" and "differs" in studies of `runner`); "name" is the first part
-            of a label, a method with its variant or a stage.
+        by: the columns that tell rows apart ("method" and "differs" in studies of `runner`); "name" is a label
+            without rate and seed, such as a method with its variant or a stage.
         only: values of the first of these columns; None is all.
     """
     rows = read_study(name)
     if "name" in by:
-        rows["name"] = rows["label"].str.replace(r"-[^-]+-seed\d+$", "", regex=True)
+        rows["name"] = rows["label"].str.replace(r"(-[\d.e-]+)?-seed\d+$", "", regex=True)
     if only is not None:
         rows = rows[rows[by[0]].isin(only)]
     grouped = rows.groupby(list(by), sort=False)
