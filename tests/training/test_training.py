@@ -103,7 +103,7 @@ def test_one_cycle_rises_then_falls_to_nothing():
     assert learning_rate(get_preset("paper"), 0) == learning_rate(get_preset("paper"), 90_000) == 2e-6
 
 
-@pytest.mark.parametrize("name", ["raznet", "gnanet"])
+@pytest.mark.parametrize("name", ["raznet", "frame-stack", "gnanet", "s-gnanet"])
 def test_overfits_one_clip(tmp_path, name):
     """Learning happens: one clip is fitted to AP ≥ .9 at σ 5."""
     data = disc_video(tmp_path, frames=3).subset([1])
