@@ -1,8 +1,8 @@
 """Commands of a copy of the project without the seconds of their imports: each runs in a fork of this process.
 
 Reads a JSON object per line: `argv`, `log` (file for its output), `dies_at` (before this many-th change below `folders`
-it kills itself; 0: never), `whole` (and its process group with it), `file_limit` (bytes; 0: none). Answers with the
-pid, and after a further line, once the command has ended, with its exit code and the number of changes.
+it kills itself; 0: never), `whole` (and its process group with it), `threads`. Answers with the pid and, after a
+further line, once the command has ended, with its exit code and the number of changes.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import importlib
 import json
 import mmap
 import os
-import resource
 import signal
 import struct
 import sys
 import traceback
+
+import numba
+import torch
 
 IMPORTS = ("crowdloc.cli", "crowdloc.results.runs", "crowdloc.results.store", "crowdloc.datasets.synthcrowd",
            "crowdloc.reproduce.notebooks", "papermill", "lightning_fabric", "pyarrow.parquet")  # fmt: skip
@@ -46,9 +48,8 @@ def run(order: dict, counter: mmap.mmap) -> None:
         nothing = os.open(os.devnull, os.O_RDONLY)
         for number, source in enumerate((nothing, log, log)):
             os.dup2(source, number)
-        if order["file_limit"]:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_limit"],) * 2)
+        torch.set_num_threads(order["threads"])
+        numba.set_num_threads(order["threads"])
         sys.addaudithook(watching(order, counter))
         from crowdloc.cli import main as command
 
