@@ -86,7 +86,7 @@ def test_the_error_of_a_multiset_is_a_gap_times_the_total_variation(problem):
     more, less = (a - b).clamp(min=0), (b - a).clamp(min=0)
     torch.testing.assert_close(more.sum(-1), tv, atol=1e-12, rtol=0)
     torch.testing.assert_close(less.sum(-1), tv, atol=1e-12, rtol=0)
-    apart = tv > 1e-9  # otherwise there is nothing to take a mean of
+    apart = tv > 1e-6  # below, a mean of what is left is a mean of rounding errors
     gap = more[apart] / tv[apart, None] @ values - less[apart] / tv[apart, None] @ values
     torch.testing.assert_close(((a - b) @ values)[apart], tv[apart, None] * gap, atol=1e-9, rtol=0)
     no_larger(gap.norm(dim=-1), appendix_bounds.diameter(values))

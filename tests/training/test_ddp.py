@@ -21,7 +21,7 @@ from crowdloc.training.weights import save_weights
 STEPS = 20
 # Batch statistics are those of a process's own clips, so normalisation is left out.
 RECIPE = get_preset("mini").with_options(
-    width=1 / 32, norm="none", crop=(48, 64), batch_size=4, steps=STEPS, precision="32-true", learning_rate=3e-3
+    width=1 / 32, norm="none", crop=(48, 64), batch_size=4, steps=STEPS, precision="32-true", learning_rate=2e-3
 )
 
 
@@ -43,7 +43,12 @@ def test_two_processes_have_the_losses_of_one(tmp_path):
     environment = os.environ | {"PYTHONPATH": search, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     command = [sys.executable, __file__, str(tmp_path), "2"]
     subprocess.run(command, check=True, env=environment, capture_output=True, timeout=300)
-    run(tmp_path, 1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the others have: another order of summation is magnified from step to step
+    try:
+        run(tmp_path, 1)
+    finally:
+        torch.set_num_threads(threads)
     one, two = (list(read_log(tmp_path / devices / LOG)) for devices in ("1", "2"))
     assert [row["step"] for row in one] == [row["step"] for row in two] == list(range(STEPS))
     losses = [[row["loss"] for row in rows] for rows in (one, two)]
