@@ -32,9 +32,15 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         counter[:] = bytes(8)
+        begun, begins = os.pipe()
         pid = os.fork()
         if not pid:
+            os.setsid()
+            os.write(begins, b"1")  # it leads a group now, which may be killed
             run(order, counter)
+        os.read(begun, 1)
+        os.close(begun)
+        os.close(begins)
         print(pid, flush=True)
         sys.stdin.readline()
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), *struct.unpack("q", counter), flush=True)
@@ -43,7 +49,6 @@ def main() -> None:
 def run(order: dict, counter: mmap.mmap) -> None:
     code = 70
     try:
-        os.setsid()
         log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for number, source in enumerate((nothing, log, log)):
