@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.results.experiments import Experiment
+from crowdloc.datasets.base import Frame
+from crowdloc.results.experiments import SOURCES, Experiment
 from crowdloc.results.formats import UNIT, Truth, read_truth, same_images
 
 _RESTORE = "restore it from version control"
@@ -40,22 +41,27 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def generated_truth(experiment: Experiment) -> Truth:
-    """The annotations that the code generates for the test split of generated data, without any image."""
+def generated_frames(data: str, preset: str) -> list[Frame]:
+    """The test split of generated data with the annotations that the code makes; there are no images behind them."""
     from crowdloc.datasets.synthcrowd.annotate import scene_annotations
     from crowdloc.datasets.synthcrowd.building import build_scene
     from crowdloc.datasets.synthcrowd.settings import DOMAINS
 
-    name, preset = experiment.source.options["domain"], "paper" if experiment.preset.startswith("paper") else "mini"
-    domain, truth = DOMAINS[name], Truth([], [], [])
+    name, size = SOURCES[data].options["domain"], "paper" if preset.startswith("paper") else "mini"
+    domain, frames = DOMAINS[name], []
     for index in range(domain.videos["test"]):
-        video = f"{name}-test-{domain.scene_name(index)}"
+        scene, video = build_scene(name, "test", index), f"{name}-test-{domain.scene_name(index)}"
         for number in range(domain.frames["test"]):
-            found = scene_annotations(build_scene(name, "test", index), number, preset)
-            truth.images.append(f"{video}/{number:03d}")
-            truth.scenes.append(video)
-            truth.points.append(np.asarray(found.points, dtype=np.float64).reshape(-1, 2) / UNIT)
-    return truth
+            found, id = scene_annotations(scene, number, size), f"{video}/{number:03d}"
+            frames.append(Frame(id, video, Path(id), found.points / UNIT, found.boxes / UNIT))
+    return frames
+
+
+def generated_truth(experiment: Experiment) -> Truth:
+    """The heads of `generated_frames`, as a stored file has them."""
+    frames = generated_frames(experiment.data, experiment.preset)
+    points = [np.asarray(frame.points, dtype=np.float64).reshape(-1, 2) for frame in frames]
+    return Truth([frame.id for frame in frames], [frame.scene for frame in frames], points)
 
 
 def compare_truth(path: Path, generated: Truth) -> None:

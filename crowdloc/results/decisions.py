@@ -16,7 +16,7 @@ import pandas as pd
 
 from crowdloc.core.files import read_json
 from crowdloc.paper import Cell
-from crowdloc.results.verdicts import FAILS, HOLDS, INCONCLUSIVE, NOT_MEASURED
+from crowdloc.results.verdicts import FAILS, HOLDS, NOT_MEASURED, combined
 
 _TIMINGS = "kernels/attention_cpu.json"
 _DRAWS, _SPEED = "studies/draws_synthcrowd-sense-mini.csv", "studies/speed_synthcrowd-sense-mini.csv"
@@ -73,7 +73,7 @@ def _of_appendix(results: Path, source: str) -> dict[str, Decision]:
     found = {}
     for claim, column in _APPENDIX_CLAIMS.items():
         by_kind = ", ".join(f"{kind} {word}" for kind, word in zip(table["maps"], table[column], strict=True))
-        found[claim] = Decision(_all(table[column]), source, f"one network; {by_kind}")
+        found[claim] = Decision(combined(set(table[column])), source, f"one network; {by_kind}")
     return found
 
 
@@ -105,11 +105,6 @@ def from_studies(results: Path) -> dict[Cell, Mapping[int, float]]:
         for row in table.to_dict("records"):
             found[_cell(row["S"], "FPS")] = {_NETWORK: float(row["frames per second"])}
     return found
-
-
-def _all(words: Iterable[str]) -> str:
-    found = set(words)
-    return HOLDS if found == {HOLDS} else FAILS if FAILS in found else INCONCLUSIVE
 
 
 def _cell(samplings: Any, metric: str) -> Cell:

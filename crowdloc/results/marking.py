@@ -37,7 +37,7 @@ def examples(group: Sequence[Run], *, count: int = 4) -> list[Example]:
     Raises:
         CrowdlocError: frames of a real data set, which are not to be shown; or no run keeps its weights.
     """
-    kept = [run for run in group if (run.folder / runs.WEIGHTS).is_file()]
+    kept = [run for run in group if run.has_weights]
     if not kept:
         raise CrowdlocError("no run of this method keeps its weights: choose another method, or source 'train'")
     experiment, threshold = kept[0].experiment, kept[0].threshold
@@ -60,12 +60,11 @@ def examples(group: Sequence[Run], *, count: int = 4) -> list[Example]:
 
 def examples_by_method(table: Mapping[str, Sequence[Run]], *, count: int = 1) -> list[Example]:
     """`examples` of every method that keeps the weights of a run, the same frames for each, titled with its name."""
-    kept = {name: [r for r in group if (r.folder / runs.WEIGHTS).is_file()] for name, group in table.items()}
     return [
         example._replace(title=f"{shown_name(name)}, {example.title}")
-        for name, group in kept.items()
-        if group
-        for example in examples(group[:1], count=count)
+        for name, group in table.items()
+        if any(run.has_weights for run in group)
+        for example in examples(group, count=count)
     ]
 
 

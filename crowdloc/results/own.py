@@ -10,7 +10,6 @@ import os
 import re
 import sys
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -106,11 +105,7 @@ def _train(
         print(f"{facts['id']}: {words}, from {facts['start'] or 'random weights'}", file=sys.stderr)
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it tells the precision
     started = time.monotonic()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The `srun` command")  # a cluster is not what a person wants here
-        model = train_model(
-            model, training, recipe, seed=seed, out=out, about=about, progress=progress, devices=devices
-        )
+    model = train_model(model, training, recipe, seed=seed, out=out, about=about, progress=progress, devices=devices)
     if not is_main_process():
         return out / WEIGHTS
     model = rounded(model)

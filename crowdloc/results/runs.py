@@ -79,7 +79,7 @@ def train(
     model = new_model(experiment.method, recipe, experiment.seed, training, **experiment.options)
     if start is not None:
         copy_weights(_weights(start), model)
-    maps = _kept(experiment, model, training, mirrored=True, progress=progress)
+    maps = kept_maps(experiment, model, training, mirrored=True, progress=progress)
     print(f"{experiment.id}: {recipe.steps} steps of {recipe.batch_size} clips", file=sys.stderr)
     started, about = time.monotonic(), experiment.describe()
     if _steps(folder) < recipe.steps and is_main_process():
@@ -102,7 +102,8 @@ def train(
     facts |= {"backbone": digest(_weights(start))} if recipe.frozen and start is not None else {}
     model = rounded(model)
     validation = experiment.load("val", root)
-    found = _measure(experiment, model, validation, _kept(experiment, model, validation, progress=progress), progress)
+    of_validation = kept_maps(experiment, model, validation, progress=progress)
+    found = _measure(experiment, model, validation, of_validation, progress)
     threshold = found.best_counting_threshold() if isinstance(found, Evidence) else None
     save_weights(folder / WEIGHTS, model, about=facts | {"threshold": threshold}, backbone=not recipe.frozen)
     logged = list(read_log(folder / LOG))
@@ -140,7 +141,7 @@ def evaluate(
         test = _same_images(experiment, test)
     _check_weights(origin, RUN if source == "weights" else TRAINING)
     model = load_model(experiment, origin / WEIGHTS)
-    maps = _kept(experiment, model, test, progress=progress)
+    maps = kept_maps(experiment, model, test, progress=progress)
     print(f"{experiment.id}: {len(test)} images", file=sys.stderr)
     predictions = predict(model, test, maps=maps, progress=progress)
     ev.write_evidence(out, experiment, predictions, test)
@@ -179,6 +180,11 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """Computed from the evidence, never read from a file."""
         return ev.metrics(self.evidence, self.counts, self.threshold)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it keeps its weights; of stored results one seed does."""
+        return (self.folder / WEIGHTS).is_file()
 
     @property
     def log(self) -> pd.DataFrame:
@@ -259,7 +265,7 @@ def _load(experiment: Experiment, path: Path, model: Method) -> Method:
     raise CrowdlocError(f"{path} stands on other weights of {start.id} than are here: train {experiment.id} again")
 
 
-def _kept(
+def kept_maps(
     experiment: Experiment, model: Method, dataset: ClipDataset, *, mirrored: bool = False, progress: bool
 ) -> Kept | None:
     """Kept maps of the frozen backbone; None where it is trained, or where the method keeps none."""

@@ -112,8 +112,14 @@ def read_tables(
 ) -> dict[str, Table]:
     """A table on each of its data sets, by their names: `data` at the depth `source`, the others as they are stored."""
     chosen = read_table(number, data, preset, source, root, seed)
-    sets = dict.fromkeys(listed.data for listed in TABLES[number])
-    return {name: chosen if name == chosen.data else read_table(number, name, preset) for name in sets}
+    found = others(chosen) | {chosen.data: chosen}
+    return {listed.data: found[listed.data] for listed in TABLES[number]}
+
+
+def others(table: Table) -> dict[str, Table]:
+    """A table on its other data sets, by their names; always from stored evidence, all seeds."""
+    sets = dict.fromkeys(listed.data for listed in TABLES[table.number])
+    return {data: read_table(table.number, data, table.preset) for data in sets if data != table.data}
 
 
 def compare(

@@ -14,7 +14,7 @@ against the claim or all for it), *(fragile)* stands behind it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -327,14 +327,16 @@ def _is_near(found: Estimate, limits: tuple[float, float]) -> bool:
 def _claimed(found: Sequence[Finding]) -> str:
     """The verdict of a claim from all of its parts, for every seed of the bootstrap and both moves."""
     number = max(len(finding.words) for finding in found)
-    return _marked([_combined([f.words[min(i, len(f.words) - 1)] for f in found]) for i in range(number)])
+    return _marked([combined([f.words[min(i, len(f.words) - 1)] for f in found]) for i in range(number)])
 
 
-def _combined(words: Sequence[str]) -> str:
+def combined(words: Collection[str]) -> str:
+    """One verdict from several: it does not hold if one does not; else it is what the least known of them is."""
     for word in (FAILS, NOT_CONVERGED, NOT_MEASURED, ONE_SEED, INCONCLUSIVE):
-        if word in words:
-            return word
-    return HOLDS
+        for marked in (word, word + FRAGILE):
+            if marked in words:
+                return marked
+    return HOLDS + FRAGILE if HOLDS + FRAGILE in words else HOLDS
 
 
 def _marked(words: Sequence[str]) -> str:

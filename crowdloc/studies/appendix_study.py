@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from crowdloc.results.experiments import Experiment
-from crowdloc.results.verdicts import FAILS, HOLDS, INCONCLUSIVE
+from crowdloc.results.verdicts import FAILS, HOLDS, combined
 from crowdloc.studies.appendix_a import looseness, steps_table, walk
 from crowdloc.studies.appendix_bounds import compare, ratios
 from crowdloc.studies.appendix_errors import by_foci, crossovers, expected_errors, verdict
@@ -45,13 +45,9 @@ def summary(
         table[f"γ {name}: Gaussian − random"] = rows["difference"]
         table[f"γ {name}: verdict"] = rows["verdict"]
     words = foci["verdict"].groupby(level="kind", sort=False).agg(set)
-    table["GNA errs less"] = [_all(words[kind]) for kind in table.index]
+    table["GNA errs less"] = [combined(words[kind]) for kind in table.index]
     table["P*"] = crossovers(errors)["P*"]
     return table.rename_axis("maps")
-
-
-def _all(words: set[str]) -> str:
-    return words.pop() if len(words) == 1 else FAILS if FAILS in words else INCONCLUSIVE
 
 
 def stored(group: str) -> dict[str, pd.DataFrame]:

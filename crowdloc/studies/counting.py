@@ -28,7 +28,7 @@ from crowdloc.results import runs
 from crowdloc.results.experiments import SOURCES, TABLES
 from crowdloc.results.runs import Run
 from crowdloc.results.seeds import spread
-from crowdloc.results.tables import NOT_MEASURED, Table, read_table, shown_name
+from crowdloc.results.tables import NOT_MEASURED, Table, others, read_table, shown_name
 from crowdloc.results.verdicts import steps
 from crowdloc.training.loop import empty_model
 
@@ -65,8 +65,7 @@ def counts_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 def other_sets(table: Table) -> dict[str, Table]:
     """The same table on its other data sets, by their labels; always from stored evidence, all seeds."""
-    sets = dict.fromkeys(listed.data for listed in TABLES[table.number])
-    return {label(data): read_table(table.number, data, table.preset) for data in sets if data != table.data}
+    return {label(data): other for data, other in others(table).items()}
 
 
 def sides(*tables: Table) -> dict[str, list[Table]]:
@@ -293,10 +292,7 @@ def _network(group: Sequence[Run]) -> tuple[EPF, ClipDataset]:
 
 def _kept(table: Mapping[str, Sequence[Run]]) -> dict[str, Run]:
     """The first run of each method that keeps its weights."""
-    first = {
-        name: next((run for run in group if (run.folder / runs.WEIGHTS).is_file()), None)
-        for name, group in table.items()
-    }
+    first = {name: next((run for run in group if run.has_weights), None) for name, group in table.items()}
     kept = {name: run for name, run in first.items() if run is not None}
     if not kept:
         raise CrowdlocError("no run of these methods keeps its weights: choose other methods, or source 'train'")

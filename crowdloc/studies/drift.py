@@ -20,13 +20,12 @@ from crowdloc.core.errors import CrowdlocError
 from crowdloc.core.paths import require_data_root
 from crowdloc.datasets.files import find_folder
 from crowdloc.datasets.matlab import load_mat, variable
-from crowdloc.inference.maps import keep_maps
-from crowdloc.inference.windows import predict
 from crowdloc.metrics import counting_errors, sigma_scale
 from crowdloc.results import evidence as ev
 from crowdloc.results import runs
 from crowdloc.results.evidence import Evidence
 from crowdloc.results.experiments import Experiment, experiments_of
+from crowdloc.studies import scoring
 from crowdloc.studies.stored import read_study, write_study
 
 STUDY = "drift_mall"
@@ -103,9 +102,8 @@ def _evidence(experiment: Experiment, split: str, root: str | Path | None) -> Ev
     if path is None:
         raise CrowdlocError(f"no weights of {experiment.id}: `crowdloc train {experiment.id}` first")
     model = runs.load_model(experiment, path)
-    frozen = experiment.recipe.frozen and model.keeps_maps
-    maps = keep_maps(model, dataset, mirrored=False, progress=False) if frozen else None
-    found = ev.measure(predict(model, dataset, maps=maps, progress=False), dataset, scale=sigma_scale(experiment.group))
+    maps = runs.kept_maps(experiment, model, dataset, progress=False)
+    found = scoring.measure(model, dataset, scale=sigma_scale(experiment.group), maps=maps)
     assert isinstance(found, Evidence)
     return found
 

@@ -48,10 +48,9 @@ def learned_table(group: Sequence[Run]) -> pd.DataFrame:
     """γ of every attention module of runs that learn it and keep their weights: seed, module, γ before and after."""
     rows = []
     for run in group:
-        path = run.folder / runs.WEIGHTS
-        if not path.is_file():
+        if not run.has_weights:
             continue
-        for name, module in runs.load_model(run.experiment, path).named_children():
+        for name, module in runs.load_model(run.experiment, run.folder / runs.WEIGHTS).named_children():
             if isinstance(module, GaussianNeighborAttention) and module.log_gamma is not None:
                 values = zip(module.fixed_gamma, module.gamma, strict=True)
                 where = {"seed": run.experiment.seed, "module": name.removesuffix("_gna")}

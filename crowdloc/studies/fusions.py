@@ -34,7 +34,7 @@ def gates_text(group: Sequence[Run]) -> str:
     """The learned factors, of temporal and of keyframe attention, of runs that keep their weights."""
     parts = []
     for run in group:
-        if (run.folder / runs.WEIGHTS).is_file():
+        if run.has_weights:
             gates = learned(runs.load_model(run.experiment, run.folder / runs.WEIGHTS))["gates"]
             parts.append(f"seed {run.experiment.seed}: {gates}")
     return "; ".join(parts) or "no weights"

@@ -37,6 +37,7 @@ from crowdloc.results.verdicts import (
     NOT_CONVERGED,
     NOT_MEASURED,
     ONE_SEED,
+    combined,
     did_converge,
 )
 from crowdloc.studies.stored import write_study
@@ -289,14 +290,6 @@ def _judged(sums: Sequence[Sums], statistic: Callable[[Floats, Sums], Floats]) -
     return _word(estimates), estimates[0]
 
 
-def _all(words: Sequence[str]) -> str:
-    """A claim of several parts: fails if one does, holds if all do."""
-    for word in (FAILS, FAILS + FRAGILE, NOT_CONVERGED, NOT_MEASURED, ONE_SEED, INCONCLUSIVE, INCONCLUSIVE + FRAGILE):
-        if word in words:
-            return word
-    return HOLDS if set(words) == {HOLDS} else HOLDS + FRAGILE
-
-
 def _margin(part: int, weights: Floats, sums: Sums) -> Floats:
     """How far the median of one part stays below `CLOSE`."""
     return CLOSE - _medians(weights, sums[:, [part]])[:, 0]
@@ -312,7 +305,7 @@ def accurate(group: Sequence[Heads]) -> tuple[str, str]:
         low, high = found.interval()
         words.append(word)
         numbers.append(f"{third} {CLOSE - found.value:.3f} ({CLOSE - high:.3f} to {CLOSE - low:.3f})")
-    return _all(words), "; ".join(numbers)
+    return combined(words), "; ".join(numbers)
 
 
 def varies_less(several: Sequence[Heads], one: Sequence[Heads]) -> tuple[str, str]:
@@ -356,7 +349,7 @@ def suits(large: Sequence[Heads], small: Sequence[Heads]) -> tuple[str, str]:
         low, high = found.interval()
         words.append(word)
         numbers.append(f"{third} {found.value:+.3f} ({low:+.3f} to {high:+.3f})")
-    return _all(words), "; ".join(numbers)
+    return combined(words), "; ".join(numbers)
 
 
 Table = Mapping[str, Sequence[Run]]
@@ -386,7 +379,7 @@ def findings(table: Table, found: Found) -> list[Finding]:
 
     def detectors() -> tuple[str, str]:
         answers = {name: grows(found[name]) for name in DETECTORS}
-        return _all([word for word, _ in answers.values()]), "; ".join(
+        return combined([word for word, _ in answers.values()]), "; ".join(
             f"{full_label(n)} {t}" for n, (_, t) in answers.items()
         )
 

@@ -35,7 +35,7 @@ from crowdloc.studies.stored import write_study
 from crowdloc.training.checkpoints import CHECKPOINT
 from crowdloc.training.log import LOG, read_log
 from crowdloc.training.loop import new_model, train
-from crowdloc.training.weights import copy_weights, load_weights, save_weights
+from crowdloc.training.weights import copy_weights, rounded, save_weights
 
 ROW, WEIGHTS = "row.json", "weights.safetensors"
 _FITTED_IMAGES = 60  # training images on which the fit is measured
@@ -114,9 +114,8 @@ class Runner:
 
         maps = keep_maps(model, training, mirrored=True) if row.keeps_maps and model.keeps_maps else None
         about = {"study": self.name, "row": row.label, "options": dict(row.options), "start": self._digest(start)}
-        model = train(model, training, recipe, seed=row.seed, out=folder, about=about, maps=maps, devices=1)
-        save_weights(folder / WEIGHTS, model, about=about)  # rounded before anything is measured
-        load_weights(folder / WEIGHTS, model)
+        model = rounded(train(model, training, recipe, seed=row.seed, out=folder, about=about, maps=maps, devices=1))
+        save_weights(folder / WEIGHTS, model, about=about)
 
         some = training.subset(range(0, len(training), -(-len(training) // _FITTED_IMAGES)))
         fitted = measure(model, some, scale=sigma_scale(experiment.group), maps=maps)

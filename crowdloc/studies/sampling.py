@@ -24,7 +24,6 @@ from crowdloc.benchmarks.attention import Case
 from crowdloc.benchmarks.metering import Meter
 from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.inference.maps import keep_maps
 from crowdloc.inference.windows import encode
 from crowdloc.metrics import sigma_scale
 from crowdloc.models import Method
@@ -52,7 +51,7 @@ def in_the_network(
     run = runs.read(experiment)
     if run is None or run.threshold is None:
         raise CrowdlocError(f"{id} is not stored with a counting threshold: name a stored GNANet")
-    maps = keep_maps(model, test, mirrored=False) if experiment.recipe.frozen else None
+    maps = runs.kept_maps(experiment, model, test, progress=True)
     rows: list[dict[str, Any]] = []
     for sampling, number in variants:
         for run_seed in draws if sampling != "limit" else draws[:1]:

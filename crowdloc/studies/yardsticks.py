@@ -15,16 +15,13 @@ import numpy as np
 import pandas as pd
 
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.datasets.base import ClipDataset, Frame
+from crowdloc.datasets.base import ClipDataset
 from crowdloc.datasets.images import image_size
-from crowdloc.datasets.synthcrowd.annotate import scene_annotations
-from crowdloc.datasets.synthcrowd.building import build_scene
-from crowdloc.datasets.synthcrowd.settings import DOMAINS
 from crowdloc.metrics import COLUMNS, localization_scores, sigma_scale
 from crowdloc.models.detectors import oracle_predictions
 from crowdloc.models.method import Prediction
+from crowdloc.results.comparing import generated_frames
 from crowdloc.results.experiments import SOURCES, Experiment
-from crowdloc.results.formats import UNIT
 from crowdloc.studies.stored import read_study, write_study
 
 BOXES, RANDOM = "centres of the annotated boxes", "random points"
@@ -48,15 +45,7 @@ def box_centres(data: str, preset: str = "mini", root: str | Path | None = None)
 
 def annotated(data: str, preset: str = "mini") -> ClipDataset:
     """Test frames of generated data with their annotations, as the code makes them; there are no images behind them."""
-    name, size = SOURCES[data].options["domain"], "paper" if preset.startswith("paper") else "mini"
-    frames = []
-    for index in range(DOMAINS[name].videos["test"]):
-        scene, video = build_scene(name, "test", index), f"{name}-test-{DOMAINS[name].scene_name(index)}"
-        for number in range(DOMAINS[name].frames["test"]):
-            found = scene_annotations(scene, number, size)
-            id = f"{video}/{number:03d}"
-            frames.append(Frame(id, video, Path(id), found.points / UNIT, found.boxes / UNIT))
-    return ClipDataset(frames, name=data)
+    return ClipDataset(generated_frames(data, preset), name=data)
 
 
 def offsets(data: str, preset: str = "mini") -> pd.Series:

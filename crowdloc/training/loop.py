@@ -10,6 +10,7 @@ import json
 import math
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -103,7 +104,9 @@ def train(
     """
     from lightning_fabric import Fabric
 
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=recipe.precision)  # type: ignore[arg-type]
+    with warnings.catch_warnings():  # of SLURM being installed: who wants a training there submits it
+        warnings.filterwarnings("ignore", message="The `srun` command")
+        fabric = Fabric(accelerator=accelerator, devices=devices, precision=recipe.precision)  # type: ignore[arg-type]
     fabric.launch()
     identity = _identity(model, dataset, recipe, seed, about or {})
     if recipe.frozen:

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 from crowdloc.figures import ablations
 from crowdloc.figures.looks import FIRST, SECOND
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def frame(*rows):

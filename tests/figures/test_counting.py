@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-
-matplotlib.use("agg")
-
 from matplotlib.collections import LineCollection
 
 from crowdloc.figures import counting as figures
 from crowdloc.studies.counting import Densities, Density, Flow
-
-
-@pytest.fixture(autouse=True)
-def styled():
-    with matplotlib.rc_context():
-        figures.style()
-        yield
-    figures.plt.close("all")
 
 
 def frame(methods: int) -> Densities:

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import matplotlib
 import numpy as np
-import pytest
-
-matplotlib.use("agg")
 
 from crowdloc.datasets.samples import Sample
 from crowdloc.datasets.statistics import EDGES, spread
 from crowdloc.figures import data as figures_data
-from crowdloc.figures import localization as figures
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    figures.plt.close("all")
 
 
 def sample(points: list, **more) -> Sample:

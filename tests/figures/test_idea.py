@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import matplotlib
 import numpy as np
 import pandas as pd
-import pytest
-
-matplotlib.use("agg")
-
 from matplotlib import pyplot as plt
 from matplotlib.patches import Circle
 
 from crowdloc.figures import idea as figures
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def one(gamma: float = 2.0, **given) -> figures.Cloud:

@@ -8,8 +8,6 @@ import matplotlib
 import numpy as np
 import pytest
 
-matplotlib.use("agg")
-
 from crowdloc.figures import localization as figures
 from crowdloc.figures.looks import FALSE, HIT, MISS, colour, looks
 from crowdloc.models.registry import METHODS, Entry
@@ -18,14 +16,6 @@ from crowdloc.results.evidence import CountEvidence, Evidence
 from crowdloc.results.experiments import Experiment
 from crowdloc.results.marking import mark
 from crowdloc.results.runs import Run
-
-
-@pytest.fixture(autouse=True)
-def styled():
-    with matplotlib.rc_context():
-        figures.style()
-        yield
-    figures.plt.close("all")
 
 
 def run(method: str = "gnanet", *, seed: int = 0, hits: tuple[bool, ...] = (True, False, True), log: Path = Path(),

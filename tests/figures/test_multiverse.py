@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import pandas as pd
-import pytest
-from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
 from crowdloc.figures import multiverse
 from crowdloc.figures.looks import looks
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def frame(*rows):

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-
-matplotlib.use("agg")
-
 from matplotlib.collections import EllipseCollection
 from matplotlib.colors import to_hex
 
 from crowdloc.figures import predictions as figures
-from crowdloc.figures.localization import style
 from crowdloc.figures.looks import FALSE, HIT, MISS
 from crowdloc.studies.predictions import Shown
-
-
-@pytest.fixture(autouse=True)
-def styled():
-    with matplotlib.rc_context():
-        style()
-        yield
-    figures.plt.close("all")
 
 
 def shown(title: str = "a frame") -> Shown:

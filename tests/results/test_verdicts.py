@@ -375,3 +375,10 @@ def test_steps_are_the_pairs_and_are_corrected_together():
     columns = ["difference", "low", "high", "verdict"]
     assert frame[columns].head(2).to_numpy().tolist() == alone[columns].head(2).to_numpy().tolist()
     assert frame["low"].tolist()[4:] == ["", ""]
+
+
+def test_a_claim_of_parts_is_its_weakest_part():
+    assert v.combined([v.HOLDS, v.HOLDS]) == v.HOLDS and v.combined([v.HOLDS, v.INCONCLUSIVE]) == v.INCONCLUSIVE
+    assert v.combined({v.INCONCLUSIVE, v.FAILS}) == v.FAILS
+    assert v.combined({v.FAILS + v.FRAGILE, v.ONE_SEED}) == v.FAILS + v.FRAGILE
+    assert v.combined([v.HOLDS, v.HOLDS + v.FRAGILE]) == v.HOLDS + v.FRAGILE

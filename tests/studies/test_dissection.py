@@ -140,21 +140,21 @@ def test_only_frozen_networks_on_generated_data():
     assert d._scene_of(type("Frame", (), {"id": "sense-val-scene003/005"})) == (3, 5)
 
 
-def test_texts_of_stored_studies(tmp_path, monkeypatch):
-    monkeypatch.setattr("crowdloc.studies.stored.RESULTS", tmp_path)
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "known_g.csv").write_text(
+def test_texts_of_stored_studies(store_study):
+    store_study(
+        "known_g",
         "network,map,moves,where,pull\nraznet,keyframe feature,0.6,0.99,\n"
-        "gnanet.temporal,sum,0.58,0.98,100.0\ngnanet.gamma5,temporal attention,0.52,0.9,48.6\n"
+        "gnanet.temporal,sum,0.58,0.98,100.0\ngnanet.gamma5,temporal attention,0.52,0.9,48.6\n",
     )
     first = d.known_text("g").splitlines()
     assert first[0] == "person or still figure (AUC)"
     assert first[1].split() == "RAZNet SM + T-GNA SM + K-GNA + T-GNA".split()
     assert [line.split()[-1] for line in first[2:5]] == ["0.600", "0.520", "0.580"]  # the sum is last
     assert d.pulls_text("g").splitlines()[1].split() == ["temporal", "attention", "49"]
-    (tmp_path / "studies" / "interventions_g.csv").write_text(
+    store_study(
+        "interventions_g",
         "network,replaced,mAP σ5,mAP σ20,mAP σ40\nframe-stack,as trained,0.4,0.8,0.9\n"
-        "frame-stack,other,0.4,0.75,0.9\nraznet,as trained,0.3,0.7,0.8\n"
+        "frame-stack,other,0.4,0.75,0.9\nraznet,as trained,0.3,0.7,0.8\n",
     )
     lines = d.interventions_text("g").splitlines()
     assert lines[1].split()[-3:] == ["0.400", "0.800", "0.900"] and lines[2].split()[-1] == "-0.050"

@@ -208,11 +208,6 @@ def test_the_study_has_a_row_per_claim(tmp_path, monkeypatch):
     assert list(facts["runs"]) == names
 
 
-def test_a_claim_of_parts_is_its_weakest_part():
-    assert h._all([HOLDS, HOLDS]) == HOLDS and h._all([HOLDS, INCONCLUSIVE]) == INCONCLUSIVE
-    assert h._all([INCONCLUSIVE, FAILS]) == FAILS and h._all([HOLDS, "holds (fragile)"]) == "holds (fragile)"
-
-
 def test_real_heads_have_no_size():
     with pytest.raises(CrowdlocError, match="mall is a real data set"):
         h._sizes("mall", "mini")

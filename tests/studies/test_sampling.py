@@ -12,12 +12,11 @@ from crowdloc.models import build_model
 from crowdloc.studies import sampling
 
 
-def test_the_stored_study_of_draws(tmp_path, monkeypatch):
-    monkeypatch.setattr("crowdloc.studies.stored.RESULTS", tmp_path)
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "draws.csv").write_text(
+def test_the_stored_study_of_draws(store_study):
+    store_study(
+        "draws",
         "sampling,S,draws,mAP σ5,mAP σ20,mAP σ40,mAR σ20,MAE\n"
-        "qmc,1,0,0.1,0.2,0.3,0.8,4\nqmc,1,1,0.1,0.4,0.3,0.8,6\nlimit,1,0,0.1,0.5,0.3,0.8,4\n"
+        "qmc,1,0,0.1,0.2,0.3,0.8,4\nqmc,1,1,0.1,0.4,0.3,0.8,6\nlimit,1,0,0.1,0.5,0.3,0.8,4\n",
     )
     table = sampling.table("draws")
     assert table.loc[("qmc", 1), ["mAP σ20", "MAE", "± MAE"]].tolist() == pytest.approx([0.3, 5, 2**0.5])
@@ -40,17 +39,16 @@ def test_cost_by_points_has_a_row_for_each():
     assert (table["ms"] > 0).all()
 
 
-def test_the_stored_studies_of_points(tmp_path, monkeypatch):
-    monkeypatch.setattr("crowdloc.studies.stored.RESULTS", tmp_path)
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "points.csv").write_text(
+def test_the_stored_studies_of_points(store_study):
+    store_study(
+        "points",
         "P,sampling,S,draws,mAP σ5,mAP σ20,mAR σ20\n"
-        "16,independent,1,0,0.1,0.2,0.8\n16,independent,1,1,0.1,0.4,0.8\n8,independent,1,0,0.1,0.5,0.8\n"
+        "16,independent,1,0,0.1,0.2,0.8\n16,independent,1,1,0.1,0.4,0.8\n8,independent,1,0,0.1,0.5,0.8\n",
     )
     lines = sampling.points_text("points").splitlines()
     assert lines[-1].split() == ["16", "0.1000", "0.3000", "0.8000", "0.0000", "0.1414", "0.0000", "2"]
     assert lines[-2].split()[:3] == ["1", "8", "0.1000"]
-    (tmp_path / "studies" / "cost.csv").write_text("backend,P,ms,extra MiB\neager,8,1.25,3\neager,16,2.5,6\n")
+    store_study("cost", "backend,P,ms,extra MiB\neager,8,1.25,3\neager,16,2.5,6\n")
     assert sampling.cost_text("cost").splitlines()[-1].split() == ["16", "2.5", "6.0"]
 
 

@@ -13,7 +13,7 @@ FUSIONS = ("sum", "mean", "gated", "project", "difference", "concat")
 class Fusion(nn.Module):
     """Feature (B, C, H, W) and attention outputs, each (B, C, H, W) -> (B, C, H, W); the paper's is the sum.
 
-    The others are ours, to find out what the sum costs (notebook 20) and what would make attention win (notebook 09):
+    The others are ours, to find out what the sum costs and what would make attention win (notebook 09):
     "mean" is the sum at the scale of the feature; "gated" learns one factor per attention output, starting at 0;
     "project" adds a 1×1 convolution of each, starting at 0; "difference" adds the feature minus each, centre minus
     surround; "concat" convolves the concatenation (1×1).
