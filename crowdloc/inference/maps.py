@@ -29,7 +29,7 @@ from crowdloc.core.locking import locked
 from crowdloc.core.paths import BUILD, PACKAGE
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.datasets.images import image_size
-from crowdloc.inference.limits import check_size
+from crowdloc.inference.limits import check_one_piece
 from crowdloc.models import Maps, Method, normalise
 
 _MAPS, _SUMS, _INDEX = "maps.f16", "checksums.u32", "index.json"
@@ -173,7 +173,7 @@ def keep_maps(
 
 def _maps(method: Method, dataset: ClipDataset, place: int) -> Maps:
     image = dataset.image(place // 2)
-    check_size(*image.shape[:2])
+    check_one_piece(*image.shape[:2])
     if place % 2:
         image = np.ascontiguousarray(image[:, ::-1])
     with torch.inference_mode():

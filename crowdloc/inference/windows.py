@@ -20,9 +20,10 @@ from tqdm import tqdm
 
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import ClipDataset
-from crowdloc.inference.limits import check_size
+from crowdloc.inference.limits import IN_ONE_PIECE, check_size
 from crowdloc.inference.maps import Kept
 from crowdloc.inference.precision import encode_in
+from crowdloc.inference.tiles import Tile, decode_tiles
 from crowdloc.models import Maps, Method, Prediction, normalise
 
 Image = NDArray[np.uint8]  # (h, w, 3) RGB
@@ -30,10 +31,14 @@ F = TypeVar("F")  # a frame and whatever belongs to it
 
 
 class Encoded(NamedTuple):
-    """A frame after `Method.encode`: maps (C, H, W) and the frame's height and width."""
+    """A frame after `Method.encode`: maps (C, H, W) and the frame's height and width.
+
+    A frame too large to be run in one piece has no maps but a function that encodes a tile of it.
+    """
 
     maps: Maps
     size: tuple[int, int]
+    tile: Callable[[Tile], Maps] | None = None
 
 
 class Window(NamedTuple):
@@ -107,14 +112,14 @@ class Decoder:
                 self._encoded[at] = window.encode(at)
                 self._stages.add("encode", since)
         frames = [self._encoded[at] for at in window.times]
-        sizes = {frame.size for frame in frames}
-        if len(sizes) > 1:
-            message = f"frames of {window.scene} around number {window.keyframe} differ in size: {sorted(sizes)}"
+        if len({frame.size for frame in frames}) > 1:
+            sizes = sorted({frame.size for frame in frames})
+            message = f"frames of {window.scene} around number {window.keyframe} differ in size: {sizes}"
             raise CrowdlocError(message)
         since = time.perf_counter()
         with torch.inference_mode():
             try:
-                return self._method.decode([frame.maps for frame in frames], sizes.pop())
+                return _decode(self._method, frames)
             except ValueError as error:
                 if "NaN" not in str(error):
                     raise
@@ -126,18 +131,35 @@ class Decoder:
                 self._stages.add("decode", since)
 
 
+def _decode(method: Method, frames: list[Encoded]) -> Prediction:
+    encoders = [frame.tile for frame in frames if frame.tile is not None]
+    if encoders:
+        return decode_tiles(method, encoders, frames[0].size)
+    return method.decode([frame.maps for frame in frames], frames[0].size)
+
+
 def decode_windows(method: Method, windows: Iterable[Window]) -> Iterator[Prediction]:
     """Prediction of every window's keyframe, as `Decoder` makes them."""
     return map(Decoder(method), windows)
 
 
 def encode(method: Method, image: Image, *, precision: str = "fp32") -> Encoded:
-    """One frame through the method's first part, in "fp32" or "bf16"; CrowdlocError for one that is too large."""
-    check_size(*image.shape[:2])
-    device = next(method.parameters()).device
-    with torch.inference_mode():
-        maps = encode_in(precision, method, normalise(torch.from_numpy(image).to(device))[None])
-    return Encoded(tuple(stage[0] for stage in maps), (image.shape[0], image.shape[1]))
+    """One frame through the method's first part, in "fp32" or "bf16"; a very large one will be, tile by tile.
+
+    Raises:
+        CrowdlocError: it is larger than `limits.MAX_PIXELS`.
+    """
+    height, width = image.shape[:2]
+    check_size(height, width)
+
+    def run(part: Image) -> Maps:
+        with torch.inference_mode():
+            pixels = torch.from_numpy(part).to(next(method.parameters()).device)
+            return tuple(stage[0] for stage in encode_in(precision, method, normalise(pixels)[None]))
+
+    if height * width <= IN_ONE_PIECE:
+        return Encoded(run(image), (height, width))
+    return Encoded((), (height, width), lambda tile: run(tile.of(image)))
 
 
 def predict(

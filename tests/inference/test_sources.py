@@ -96,14 +96,14 @@ def test_a_video_whose_frames_are_too_large_is_refused_before_one_is_decoded(mon
 
     class Huge:
         def get(self, what):
-            return {cv2.CAP_PROP_FRAME_WIDTH: 12_000, cv2.CAP_PROP_FRAME_HEIGHT: 9_000}.get(what, 5)
+            return {cv2.CAP_PROP_FRAME_WIDTH: 30_000, cv2.CAP_PROP_FRAME_HEIGHT: 20_000}.get(what, 5)
 
         def release(self):
             pass
 
     monkeypatch.setattr(sources, "_capture", lambda _: Huge())
     (tmp_path / "v.mp4").touch()
-    with pytest.raises(CrowdlocError, match=r"v\.mp4: an image of 12000×9000 pixels is too large"):
+    with pytest.raises(CrowdlocError, match=r"v\.mp4: an image of 30000×20000 pixels is too large"):
         open_source(tmp_path / "v.mp4")
 
 
@@ -134,8 +134,8 @@ def test_images_of_every_kind(tmp_path):
 
 
 def test_an_image_that_is_too_large_is_refused_before_it_is_decoded(tmp_path):
-    Image.new("L", (12_000, 9_000)).save(tmp_path / "large.png")
-    with pytest.raises(CrowdlocError, match=r"large\.png: an image of 12000×9000 pixels is too large"):
+    Image.new("1", (30_000, 20_000)).save(tmp_path / "large.png")
+    with pytest.raises(CrowdlocError, match=r"large\.png: an image of 30000×20000 pixels is too large"):
         open_source(tmp_path / "large.png")
 
 

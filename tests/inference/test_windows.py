@@ -166,9 +166,13 @@ def test_weights_that_are_not_finite_are_named(tmp_path):
 
 
 def test_an_image_that_would_take_many_gigabytes_is_refused_with_its_size():
-    huge = np.zeros((9000, 12000, 3), dtype=np.uint8)
-    with pytest.raises(CrowdlocError, match="12000×9000 pixels is too large to be run in one piece"):
+    """400 million pixels for those that locate, 40 million for those that count, which cannot be run in tiles."""
+    huge = np.broadcast_to(np.uint8(0), (20_000, 30_000, 3))
+    with pytest.raises(CrowdlocError, match=r"30000×20000 pixels is too large \(at most 400 million"):
         next(predict_stream(build_model("raznet", width=1 / 32), iter([huge])))
+    large = np.broadcast_to(np.uint8(0), (9000, 12_000, 3))
+    with pytest.raises(CrowdlocError, match=r"12000×9000 pixels is too large to be run in one piece \(at most 40 mil"):
+        next(predict_stream(build_model("mcnn"), iter([large])))
 
 
 def test_a_stream_costs_what_its_stages_cost():
