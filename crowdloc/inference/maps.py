@@ -30,6 +30,7 @@ from crowdloc.core.paths import BUILD, PACKAGE
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.datasets.images import image_size
 from crowdloc.inference.limits import check_one_piece
+from crowdloc.inference.precision import prepared
 from crowdloc.models import Maps, Method, normalise
 
 _MAPS, _SUMS, _INDEX = "maps.f16", "checksums.u32", "index.json"
@@ -172,12 +173,12 @@ def keep_maps(
 
 
 def _maps(method: Method, dataset: ClipDataset, place: int) -> Maps:
-    image = dataset.image(place // 2)
+    method, image = prepared(method), dataset.image(place // 2)
     check_one_piece(*image.shape[:2])
     if place % 2:
         image = np.ascontiguousarray(image[:, ::-1])
     with torch.inference_mode():
-        return tuple(stage[0] for stage in method.eval().encode(normalise(torch.from_numpy(image))[None]))
+        return tuple(stage[0] for stage in method.encode(normalise(torch.from_numpy(image))[None]))
 
 
 def _shapes(method: Method, size: tuple[int, int]) -> list[_Shape]:

@@ -1,4 +1,4 @@
-"""In which floats a network's front-end is run over one's own footage.
+"""In which floats and in which memory layout a network is run.
 
 The front-end (`Method.encode`) is most of the work of a convolutional network. In bfloat16 its convolutions multiply in
 16 bits and add up in float32; what it yields is float32 again, and all that follows (attention, head, peaks) is as it
@@ -34,6 +34,15 @@ def has_bf16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware; False where PyTorch cannot tell."""
     known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(known.get(name) for name in _INSTRUCTIONS)
+
+
+def prepared(method: Method) -> Method:
+    """The method itself, in evaluation mode and with the memory layout in which a CPU runs convolutions fastest.
+
+    Channels last: RAZNet of the mini preset takes .24 instead of .40 s for a frame of 1024×768 pixels on one core of an
+    EPYC; maps differ by float32's rounding, 5e-6 of values up to 10.
+    """
+    return method.eval().to(memory_format=torch.channels_last)
 
 
 def encode_in(precision: str, method: Method, images: Tensor) -> Maps:

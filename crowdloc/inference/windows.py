@@ -22,7 +22,7 @@ from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.inference.limits import IN_ONE_PIECE, check_size
 from crowdloc.inference.maps import Kept
-from crowdloc.inference.precision import encode_in
+from crowdloc.inference.precision import encode_in, prepared
 from crowdloc.inference.tiles import Tile, decode_tiles
 from crowdloc.models import Maps, Method, Prediction, normalise
 
@@ -91,7 +91,7 @@ class Decoder:
     """Prediction of a window's keyframe. Windows of one scene must come one after the other, in time."""
 
     def __init__(self, method: Method, stages: Stages | None = None) -> None:
-        self._method, self._stages = method.eval(), stages or Stages()
+        self._method, self._stages = prepared(method), stages or Stages()
         self._reach = min(method.offsets)
         self._scene: object = object()
         self._encoded: dict[int, Encoded] = {}

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -227,7 +226,6 @@ def _network(
     least = network.threshold if threshold is None else threshold
     if least is None:
         raise CrowdlocError(f"{network.path} holds no threshold: give one, or find it with `crowdloc calibrate`")
-    network.method.to(memory_format=torch.channels_last)  # 1.6 times faster on a CPU
     return network, float(least)
 
 
