@@ -1,4 +1,4 @@
-"""What would make attention win? Ours, not the paper's: other ways to join values and feature (notebook 09)."""
+"""What would make attention win? Ours, not the paper's: other ways to join values and feature (notebooks 09 and 20)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ AGAINST = {"GNANet, γ = 5": "gnanet.gamma5", "RAZNet": "raznet", "baseline": "f
 
 
 def gains(table: Mapping[str, Sequence[Run]]) -> dict[str, pd.DataFrame]:
-    """Differences in mAP at σ 20 of every row of table "Fusion" over each of `AGAINST`, as `results.steps`."""
+    """Differences in mAP at σ 20 of the rows of table "Fusion" over each of `AGAINST`, as `results.steps`.
+
+    On Mall the table has fewer rows than on SynthCrowd.
+    """
     return {
-        f"over {title}": steps(table, {row: (name, other) for row, name in ROWS.items()})
+        f"over {title}": steps(table, {row: (name, other) for row, name in ROWS.items() if name in table})
         for title, other in AGAINST.items()
     }
 

@@ -18,9 +18,12 @@ def test_rows_are_all_that_the_table_lists():
 
 
 @pytest.mark.parametrize("title", fusions.AGAINST)
-def test_without_runs_every_gain_is_not_measured(title):
-    found = fusions.gains({})[f"over {title}"]
+def test_without_runs_every_gain_that_the_table_lists_is_not_measured(title):
+    found = fusions.gains({key: [] for key in (*fusions.ROWS.values(), *fusions.AGAINST.values())})[f"over {title}"]
     assert found["comparison"].tolist() == list(fusions.ROWS) and set(found["verdict"]) == {"not measured"}
+    mall = {e.name: [] for e in experiments_of("Fusion", data="mall")}
+    found = fusions.gains(mall)[f"over {title}"]
+    assert found["comparison"].tolist() == ["mean, not sum", "learned factor", "1×1 of all, concatenated"]
 
 
 def test_learned_factors_are_read_from_the_weights(tmp_path, monkeypatch):
