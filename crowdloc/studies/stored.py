@@ -54,7 +54,7 @@ def seeds_text(name: str, by: Sequence[str] = ("model", "options", "steps"), onl
     """
     rows = read_study(name)
     if "name" in by:
-        rows["name"] = rows["label"].str.replace(r"(-[\d.e-]+)?-seed\d+$", "", regex=True)
+        rows["name"] = _names(rows)
     if only is not None:
         rows = rows[rows[by[0]].isin(only)]
     grouped = rows.groupby(list(by), sort=False)
@@ -71,6 +71,23 @@ def seeds_text(name: str, by: Sequence[str] = ("model", "options", "steps"), onl
             for m, d in zip(mean, deviation, strict=True)
         ]
     return table.reset_index().to_string(index=False)
+
+
+def pairs_text(name: str, pairs: Mapping[str, tuple[str, str]], column: str = "mAP σ20") -> str:
+    """Differences between rows of the same seed in a stored study of `runner`, one line per pair, one column per seed.
+
+    Args:
+        pairs: by what a line is called, the two names (as in `seeds_text`): first minus second.
+    """
+    rows = read_study(name)
+    values = pd.to_numeric(rows[column]).groupby([_names(rows), rows["seed"]]).first().unstack("seed")
+    table = pd.DataFrame({title: values.loc[first] - values.loc[second] for title, (first, second) in pairs.items()}).T
+    return table.rename(columns="seed {}".format).rename_axis(columns=column).to_string(float_format="{:+.3f}".format)
+
+
+def _names(rows: pd.DataFrame) -> pd.Series:
+    """Labels without rate and seed, such as a method with its variant or a stage."""
+    return rows["label"].str.replace(r"(-[\d.e-]+)?-seed\d+$", "", regex=True)
 
 
 def learned_gamma(name: str) -> pd.DataFrame:

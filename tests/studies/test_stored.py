@@ -55,6 +55,14 @@ def test_methods_that_only_count_have_no_localization(stored, folder):
     assert alone.split() == ["model", "seeds", "MAE", "mcnn", "1", "3.00"]
 
 
+def test_rows_are_paired_by_seed_whatever_their_order_and_rate(folder):
+    rows = [("whole-b", "", 1, 0.5), ("b", "-0.001", 0, 0.2), ("whole-b", "", 0, 0.25), ("b", "-0.004", 1, 0.7)]
+    lines = [f"{name}{rate}-seed{seed},{seed},{value}\n" for name, rate, seed, value in rows]
+    (folder / "p.csv").write_text("label,seed,mAP σ20\n" + "".join(lines))
+    text = studies.pairs_text("p", {"whole − frozen": ("whole-b", "b")})
+    assert text.split() == "mAP σ20 seed 0 seed 1 whole − frozen +0.050 -0.200".split()
+
+
 def test_learned_gamma_is_paired_with_its_start_by_size(stored):
     table = studies.learned_gamma(stored).set_index(["module", "γ before"])
     assert table.loc[("scene", 1.0), ["mean", "lowest", "highest"]].tolist() == [1.5, 1.0, 2.0]
