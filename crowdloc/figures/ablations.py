@@ -29,7 +29,7 @@ def differences(found: Mapping[str, pd.DataFrame], *, title: str = "mAP at σ = 
     """
     rows = max((len(frame) for frame in found.values()), default=1)
     size = (2.6 + 4.0 * len(found), 1.3 + 0.36 * rows)
-    figure, axes = plt.subplots(1, len(found), figsize=size, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(found), figsize=size, sharex=True, sharey=True, squeeze=False)
     for ax, (name, frame) in zip(axes[0], found.items(), strict=True):
         for y, row in enumerate(frame.itertuples()):
             if not row.low:
