@@ -30,11 +30,12 @@ MULTISCALE = ("stanet", "faster-rcnn", "fcos")  # on maps of finer strides, whic
 def rates(data: str) -> Iterator[Row]:
     """Learning rates of the second stage, searched alike for every method of a data set, at full length.
 
-    First RAZNet from scratch, at two or three rates; then every method behind the backbone of its seed that was trained at the better rate.
-    On SynthCrowd four values and two seeds; one seed for STANet and the detectors, whose steps cost ten times as much,
-    and for variants whose kind of attention differs (those that differ from GNANet in a number take its rate). On real
-    images, where a step costs twice to five times as much, two values and one seed; variants take the rate of
-    SynthCrowd there, as its other domains do. Methods that only count: two values and one seed everywhere.
+    First RAZNet from scratch, at two or three rates; then every method behind the backbone of its seed that was trained
+    at the best of them. On SynthCrowd four values and two seeds; one seed for STANet and the detectors, whose steps
+    cost several times as much, and for variants whose kind of attention differs (those that differ from GNANet in a
+    number take its rate). On real images, where a step costs twice to five times as much, two values and one seed;
+    variants take the rate of SynthCrowd there, as its other domains do. Methods that only count: two values and one
+    seed everywhere.
     """
     real = data in REAL
     seeds, second = (SEEDS[:1], (1e-3, 4e-3)) if real else (SEEDS[:2], SECOND_RATES)

@@ -8,10 +8,13 @@ from crowdloc.benchmarks import streaming
 def test_every_kind_of_arithmetic_has_its_times_and_the_stream_is_little_more_than_its_stages():
     table = streaming.measure(["raznet"], frames=3, size=(64, 96))
     assert list(zip(table["layout"], table["precision"], strict=True)) == list(streaming.ARITHMETIC)
-    assert (table[["encode", "decode", "stream"]] > 0).all(axis=None)
-    near = 1e3 / table["stream"]
-    assert (abs(table["frames per second"] - near) < 0.05 * near).all()
-    assert (table["share"] > 0.5).all()  # small frames, so that what surrounds the stages weighs more than it ever will
+    assert (table[["encode", "decode", "faster"]] > 0).all(axis=None) and table["faster"][0] == 1
+    streamed = table[table["layout"] == "channels last"]
+    near = 1e3 / streamed["stream"]
+    assert (abs(streamed["frames per second"] - near) < 0.05 * near).all()
+    assert (
+        streamed["share"] > 0.5
+    ).all()  # small frames: what surrounds the stages weighs more than it ever will
 
 
 def test_the_film_moves_and_has_the_size_that_is_asked_for():
