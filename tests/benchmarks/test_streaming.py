@@ -12,9 +12,7 @@ def test_every_kind_of_arithmetic_has_its_times_and_the_stream_is_little_more_th
     streamed = table[table["layout"] == "channels last"]
     near = 1e3 / streamed["stream"]
     assert (abs(streamed["frames per second"] - near) < 0.05 * near).all()
-    assert (
-        streamed["share"] > 0.5
-    ).all()  # small frames: what surrounds the stages weighs more than it ever will
+    assert (streamed["share"] > 0.5).all()  # small frames: what surrounds the stages weighs more than it ever will
 
 
 def test_the_film_moves_and_has_the_size_that_is_asked_for():
