@@ -53,18 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _list(o: argparse.Namespace) -> None:
-    from crowdloc.models.registry import METHODS
-    from crowdloc.reproduce.graph import state
-    from crowdloc.results.experiments import all_experiments
+    from crowdloc.reproduce import artefacts
 
-    experiments = all_experiments()
-    states = {experiment: state(experiment) for experiment in experiments}
-    width = max(len(experiment.id) for experiment in experiments)
-    for experiment, found in states.items():
-        print(f"{experiment.id:<{width}}  {', '.join(found) or 'not measured'}")
-    without = [m for m in METHODS if not any("stored" in states[e] for e in experiments if e.method == m)]
-    if without:
-        print(f"methods without results: {', '.join(without)}")
+    for line in artefacts.lines() if o.name is None else artefacts.lines_of(o.name):
+        print(line)
 
 
 def _run(o: argparse.Namespace) -> int:
@@ -309,7 +301,9 @@ def _parser() -> _Parser:
         command.add_argument("--experiment", metavar="ID", help="whose weights to take, or what FILE belongs to")
         command.add_argument("--method", metavar="NAME", help="the stored weights of another method")
 
-    add("list", _list, "experiments and what there is of each: stored, weights, made here")
+    show = add("list", _list, "tables, figures, notebooks: what is stored, what was executed, time on one core")
+    show.add_argument("name", metavar="NOTEBOOK|ID|all", nargs="?", help="the experiments of a notebook, those whose "
+                      "id begins so, or all: what there is of each (stored, weights, made here)")  # fmt: skip
 
     run = add("run", _run, "execute one notebook, or all with what they need, into build/notebooks")
     run.add_argument("notebook", metavar="NOTEBOOK|all", help="path, name or number; all: the whole reproduction")
@@ -340,7 +334,7 @@ def _parser() -> _Parser:
                           help="the experiment's stored weights (default), or those trained here")  # fmt: skip
     calibrate = add("calibrate", _calibrate, "choose the score that counts a few annotated images of your own best")
     for command in (train, evaluate):
-        command.add_argument("id", metavar="ID", nargs="?", help="see crowdloc list")
+        command.add_argument("id", metavar="ID", nargs="?", help="see `crowdloc list all`")
         data_root(command)
     for command in (train, evaluate, calibrate):
         command.add_argument("--data", metavar="FOLDER", required=command is calibrate,

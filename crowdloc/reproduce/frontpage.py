@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import io
-import json
-import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 
-from crowdloc import paper
 from crowdloc.datasets import catalog
 from crowdloc.models.registry import label
-from crowdloc.reproduce import graph, notebooks
+from crowdloc.reproduce import graph
+from crowdloc.reproduce.artefacts import Artefact, artefacts, read_by, reads_whatever_is_stored, title
 from crowdloc.results import ledger
-from crowdloc.results.experiments import SOURCES, STAGE1, STAGE1_PRETRAINED, Experiment, all_experiments, experiments_of
+from crowdloc.results.experiments import SOURCES, STAGE1, STAGE1_PRETRAINED, Experiment
 from crowdloc.results.tables import read_table
 from crowdloc.results.verdicts import NOT_MEASURED, steps
 
@@ -26,11 +23,6 @@ PAIRS = {
     "GNANet − one frame": ("gnanet", "raznet"),
     "GNANet − three frames stacked": ("gnanet", "frame-stack"),
 }
-# Artefacts of the paper in the order of their notebooks, 01 to 16.
-ARTEFACTS = (
-    *(f"Table {number}" for number in paper.NUMBERS),
-    *("Figure 1: annotated samples", "Figure 2: the network", "Figure 3: predictions", "Appendix A: the error bound"),
-)
 # Columns of the ledger -> what they are called on the page.
 _COLUMNS = {
     "print": "in print",
@@ -87,23 +79,14 @@ def picture(found: Mapping[str, pd.DataFrame]) -> bytes:
 
 def status() -> str:
     """A table of all artefacts in the order of their numbers: what of each is measured, or that it has no notebook."""
-    there = {int(path.stem[:2]): path for path in notebooks.numbered()}
     rows = []
-    for number in sorted({*there, *range(1, len(ARTEFACTS) + 1)}):
-        artefact = ARTEFACTS[number - 1] if 0 < number <= len(ARTEFACTS) else "–"
-        if number in there:
-            name = f"[{number:02} {title(there[number])}](notebooks/{there[number].name})"
-            rows.append((name, artefact.partition(":")[0], *_measured(there[number], artefact.removeprefix("Table "))))
+    for found in artefacts():
+        if found.path is None:
+            rows.append((f"{found.number:02}: none yet", found.of_paper, "–", "all"))
         else:
-            rows.append((f"{number:02}: none yet", artefact, "–", "all"))
+            name = f"[{found.number:02} {title(found.path)}](notebooks/{found.path.name})"
+            rows.append((name, found.of_paper.partition(":")[0], *_measured(found)))
     return markdown(pd.DataFrame(rows, columns=["notebook", "of the paper", "measured", "not measured"]))
-
-
-def title(path: Path) -> str:
-    """The heading of a notebook, without the artefact of the paper before it."""
-    text = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
-    match = re.match(r"#\s*(?:(?:Tables?|Figure) [^—]*—\s*)?(.+)", text)
-    return match[1].strip() if match else path.stem
 
 
 def claims() -> str:
@@ -177,11 +160,11 @@ def _where(claim: dict[str, str]) -> str:
     return f"{claim['section']}, Table {tables}" if tables else str(claim["section"])
 
 
-def _measured(path: Path, table: str = "") -> tuple[str, str]:
-    """Methods of a notebook's experiments, those of its table if it has one, with and without stored results."""
+def _measured(artefact: Artefact) -> tuple[str, str]:
+    """Methods of an artefact's experiments with and without stored results."""
     seeds: dict[str, list[bool]] = {}
-    read = experiments_of(table) or graph.uses(path).experiments
-    if set(read) >= set(all_experiments()):
+    read = read_by(artefact)
+    if reads_whatever_is_stored(read):
         return "reads what is stored", "–"
     for experiment in read:
         if experiment.variant in (STAGE1, STAGE1_PRETRAINED):  # no result: others start from its weights

@@ -31,8 +31,8 @@ METRICS, WEIGHTS, TRAINING, EVALUATION = "metrics.json", "weights.safetensors", 
 # Rooms that can change what a training ends in; what follows after it is not trained again for.
 _TRAINING = ("attention", "datasets", "models", "training", "core/random_bits.py")
 # Seconds of one core, for estimates; of a training for each image of a batch and step.
-_SECONDS = {"data": 60.0, "train": 300.0, "evaluate": 60.0, "notebook": 20.0, "report": 10.0, "site": 80.0}
-_SECONDS_PER_CLIP = 0.17
+_SECONDS = {"data": 60.0, "train": 300.0, "evaluate": 25.0, "notebook": 20.0, "report": 10.0, "site": 80.0}
+_SECONDS_PER_CLIP = 0.06
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ _SYNTHCROWD = Chosen(
 )  # fmt: skip
 # Real single images, 400×400 to 1024×768 pixels; by mAP at σ 20 on validation images (rates_shanghaitech_b.csv).
 _SHANGHAITECH = Chosen(
-    {"crop": (256, 256), "steps": 1200}, {"": 1e-3},
+    {"crop": (256, 256), "steps": 1200}, {"": 5e-4},
     second={"frozen": True, "crop": None, "batch_size": 1, "steps": 400},
     second_rates={"": 1e-3, "csrnet": 4e-3},
     counters={"batch_size": 2, "steps": 2400},
