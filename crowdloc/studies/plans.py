@@ -119,7 +119,7 @@ def fusion(data: str) -> Iterator[Row]:
 def frontend(data: str) -> Iterator[Row]:
     """Why `mini` does without pretrained weights: VGG16's own width, frozen, against a quarter of it, trained.
 
-    RAZNet on real images for as many steps of as many crops; a step behind the frozen front-end takes four times as
+    RAZNet on real images for as many steps of as many crops; a step behind the frozen front-end takes three times as
     long. It has no normalisation, so its head is given two rates. (On ShanghaiTech B neither finds a
     head within 200 steps.) The weights are a file in the folder `weights` beside the real data.
     """
