@@ -65,14 +65,15 @@ def _of(network: Network, pictures: Sequence[NDArray[np.uint8]]) -> list[dict[st
         for kind in ARITHMETIC:
             times[kind].append(_stages(network, picture, *kind))
     rows: list[dict[str, Any]] = []
+    first = 0.0
     for (layout, precision), found in times.items():
         encoding, decoding = (1e3 * statistics.median(values) for values in zip(*found[1:], strict=True))
         row: dict[str, Any] = {
             "method": network.about["experiment"]["method"], "layout": layout, "precision": precision,
             "encode": round(encoding, 1), "decode": round(decoding, 1),
         }  # fmt: skip
-        first = rows[0] if rows else row
-        row["faster"] = round((first["encode"] + first["decode"]) / (encoding + decoding), 2)
+        first = first or encoding + decoding
+        row["faster"] = round(first / (encoding + decoding), 2)
         if layout == "channels last":
             whole = 1e3 * _stream(network, pictures, precision)
             row |= {
