@@ -14,7 +14,7 @@ import pytest
 from crowdloc import cli
 from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
-from crowdloc.inference.limits import MAX_PIXELS
+from crowdloc.inference.limits import IN_ONE_PIECE, MAX_PIXELS
 from crowdloc.models.recipes import get_preset
 from crowdloc.reproduce import readme
 from crowdloc.results import own
@@ -60,7 +60,7 @@ NUMBERS = {
     "7": "GB of installation, as the Makefile says",
     "00": "a notebook", "02": "a notebook", "15": "a notebook", "22": "a notebook",
     "0": "a pixel", "2": "pixels outside an image; m // 2", "16": "bits; the paper's batch", "8": "bits",
-    "40": f"megapixels: {MAX_PIXELS}", "0.05": "the lowest score of a detection",
+    "40": f"megapixels: {IN_ONE_PIECE}", "400": f"megapixels: {MAX_PIXELS}", "0.05": "the lowest score of a detection",
     "2·10⁻⁶": f"the paper's rate: {PAPER.learning_rate}", "92,500": f"the paper's steps: {PAPER.steps}",
     ".185": "their product", ".09": "the same with a mean over pixels", "5": "how far a bias starts from nothing",
     "1": "the norm of a clipped gradient", "2107.08645": "arXiv", "31": "a volume", "2022": "a year",
@@ -94,7 +94,7 @@ def test_all_other_numbers_are_of_code_or_configuration():
     assert numbers == set(NUMBERS)
     assert (PAPER.learning_rate, PAPER.steps, PAPER.batch_size) == (2e-6, 92_500, 16)
     assert PAPER.learning_rate * PAPER.steps == pytest.approx(0.185)
-    assert MAX_PIXELS == 40_000_000
+    assert (IN_ONE_PIECE, MAX_PIXELS) == (40_000_000, 400_000_000)
     assert "3 to 10 minutes, 7 GB" in (ROOT / "Makefile").read_text()
 
 

@@ -15,6 +15,7 @@ from site_pages import Links, broken, fetched, pages
 from crowdloc.core import paths
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.reproduce import frontpage, graph, notebooks, reference, site
+from crowdloc.reproduce.artefacts import Artefact
 from crowdloc.results import ledger
 from crowdloc.results.experiments import Experiment
 
@@ -152,9 +153,9 @@ def test_what_is_measured_is_said_by_number_of_seeds(monkeypatch, tmp_path):
     of_it = [Experiment.parse(f"synthcrowd-sense-mini/{name}") for name in ids]
     monkeypatch.setattr(graph, "uses", lambda path: graph.Uses((), (), tuple(of_it)))
     monkeypatch.setattr(graph, "state", lambda experiment: ["stored"] if experiment == of_it[1] else ["weights"])
-    assert frontpage._measured(tmp_path) == ("1 of 2 seeds: GNANet", "RAZNet")
+    assert frontpage._measured(Artefact(14, tmp_path, "Figure 2")) == ("1 of 2 seeds: GNANet", "RAZNet")
     monkeypatch.setattr(graph, "state", lambda experiment: ["stored"])
-    assert frontpage._measured(tmp_path) == ("2 seeds: GNANet; 1 seed: RAZNet", "–")
+    assert frontpage._measured(Artefact(14, tmp_path, "Figure 2")) == ("2 seeds: GNANet; 1 seed: RAZNet", "–")
 
 
 def test_the_site_is_a_job_of_a_run_and_is_built_again_when_a_page_changes(tmp_path, monkeypatch):
