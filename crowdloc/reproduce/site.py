@@ -22,6 +22,7 @@ from crowdloc.reproduce import frontpage, notebooks, reference
 
 REAL_FRAMES = "real-frames"  # tag of cells whose pictures may be frames of a real data set
 _GIVEN = "injected-parameters"  # tag of the cell in which papermill notes what it was given
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _FILE_LINK = re.compile(r"\[([^\]]*)\]\((?:\.\./)?(crowdloc|results)(/[^)#\s]*)\)")
 _DOWNLOADS = (".csv", ".json", ".parquet", ".png", ".svg")
 
@@ -84,7 +85,11 @@ def executed(path: Path) -> Path:
 
 
 def prepared(notebook: dict[str, Any]) -> dict[str, Any]:
-    """A notebook as a page: how it was executed stands below its title, links lead somewhere, real frames are gone."""
+    """A notebook as a page: how it was executed stands below its title, links lead somewhere, real frames are gone.
+
+    Widgets are gone too: without a kernel they do nothing, and a page would fetch their scripts from the network.
+    """
+    notebook.get("metadata", {}).pop("widgets", None)
     given = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if _GIVEN in _tags(cell))
     depth = match[1] if (match := re.search(r'^source = "(\w+)"', given, re.MULTILINE)) else "stored"
     for cell in notebook["cells"]:
@@ -96,6 +101,9 @@ def prepared(notebook: dict[str, Any]) -> dict[str, Any]:
                 note = "real frames are shown to whoever has the data, not on this site\n"
                 kept.append({"output_type": "stream", "name": "stdout", "text": note})
             cell["outputs"] = kept
+        elif any(_WIDGET in output.get("data", ()) for output in cell.get("outputs", ())):
+            note = "something to play with is here, for whoever runs the notebook\n"
+            cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": note}]
     title = notebook["cells"][0]
     heading, _, rest = title["source"].partition("\n")
     title["source"] = f'{heading}\n\n*Executed with* `source="{depth}"`*.*\n{rest}'

@@ -89,6 +89,15 @@ def test_a_page_says_how_it_was_executed_and_shows_no_real_frame():
     assert page[3]["outputs"] == [image]
 
 
+def test_a_page_has_no_widgets_whose_scripts_would_come_from_the_network():
+    view = {"output_type": "display_data", "data": {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "x"}}
+    cells = [cell("markdown", "# Title"), cell("code", "explore()", (), [view]), cell("code", "1", (), [{"data": {}}])]
+    page = site.prepared({"cells": cells, "metadata": {"widgets": {"state": {}}, "kernelspec": {}}})
+    assert page["metadata"] == {"kernelspec": {}}
+    assert [o["output_type"] for o in page["cells"][1]["outputs"]] == ["stream"]
+    assert page["cells"][2]["outputs"] == [{"data": {}}]
+
+
 def test_an_executed_copy_counts_only_for_the_same_notebook(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "BUILD", tmp_path)
     (tmp_path / "notebooks").mkdir()
