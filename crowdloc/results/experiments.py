@@ -63,7 +63,7 @@ class Chosen:
 # Chosen by mAP at σ 20 on SynthCrowd's validation images (results/studies/rates_synthcrowd-sense.csv).
 _SECOND_RATES = {
     "": 1e-3, "frame-stack": 4e-3, "gnanet.scene": 4e-3, "gnanet.random": 2e-3, "gnanet.local": 2e-3,
-    "gnanet.deformable": 1e-3,
+    "gnanet.deformable": 1e-3, "stanet": 2e-3,
     "csrnet": 4e-3, "lstn": 4e-3, "epf": 4e-3,  # not searched yet
 }  # fmt: skip
 
@@ -78,7 +78,7 @@ _SYNTHCROWD = Chosen(
 _SHANGHAITECH = Chosen(
     {"crop": (256, 256), "steps": 1200}, {"": 5e-4},
     second={"frozen": True, "crop": None, "batch_size": 1, "steps": 400},
-    second_rates={"": 1e-3, "csrnet": 4e-3},
+    second_rates={"": 1e-3, "raznet": 4e-3, "csrnet": 4e-3},  # csrnet: not searched yet
     counters={"batch_size": 2, "steps": 2400},
 )  # fmt: skip
 
