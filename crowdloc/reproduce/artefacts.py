@@ -5,7 +5,6 @@ It imports nothing heavy.
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -119,9 +118,6 @@ def _executed(path: Path | None) -> str:
     if copy is None or not copy.is_file():
         return "–"
     try:
-        cells = json.loads(copy.read_text(encoding="utf-8"))["cells"]
-        given = ["".join(c["source"]) for c in cells if "injected-parameters" in c["metadata"].get("tags", [])]
-        values = {line.targets[0].id: ast.literal_eval(line.value) for text in given for line in ast.parse(text).body}  # type: ignore[attr-defined]
-    except (ValueError, KeyError, TypeError, AttributeError, SyntaxError):
+        return notebooks.depth(json.loads(copy.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return "damaged"
-    return str(values.get("source", "stored"))

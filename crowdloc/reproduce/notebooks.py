@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # What damaged or deeply nested files and texts end in.
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _NO_LITERAL = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError)
+GIVEN = "injected-parameters"  # tag of the cell in which papermill notes what it was given
+WIDGET = "application/vnd.jupyter.widget-view+json"  # kind of an output
 CELL_SECONDS = 4 * 3600  # a cell that takes longer hangs: training the mini preset takes minutes
 
 
@@ -171,6 +173,13 @@ def refresh(path: Path) -> bool:
     return True
 
 
+def depth(notebook: Mapping[str, Any]) -> str:
+    """The `source` that papermill noted in an executed notebook; "stored" where it was given none."""
+    given = [c for c in notebook["cells"] if GIVEN in c.get("metadata", {}).get("tags", [])]
+    text = "\n".join("".join(cell["source"]) for cell in given)
+    return match[1] if (match := re.search(r'^source = "(\w+)"', text, re.MULTILINE)) else "stored"
+
+
 def clean(notebook: NotebookNode) -> None:
     """Remove what differs from run to run: timing, language version, widget state and papermill's notes."""
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -181,7 +190,7 @@ def clean(notebook: NotebookNode) -> None:
         if cell.cell_type != "code":
             continue
         for output in cell.outputs:
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+            output.get("data", {}).pop(WIDGET, None)
         cell.outputs = [output for output in cell.outputs if output.get("data", True)]
 
 

@@ -21,8 +21,6 @@ from crowdloc.core.locking import locked
 from crowdloc.reproduce import frontpage, notebooks, reference
 
 REAL_FRAMES = "real-frames"  # tag of cells whose pictures may be frames of a real data set
-_GIVEN = "injected-parameters"  # tag of the cell in which papermill notes what it was given
-_WIDGET = "application/vnd.jupyter.widget-view+json"
 _FILE_LINK = re.compile(r"\[([^\]]*)\]\((?:\.\./)?(crowdloc|results)(/[^)#\s]*)\)")
 _DOWNLOADS = (".csv", ".json", ".parquet", ".png", ".svg")
 
@@ -90,8 +88,7 @@ def prepared(notebook: dict[str, Any]) -> dict[str, Any]:
     Widgets are gone too: without a kernel they do nothing, and a page would fetch their scripts from the network.
     """
     notebook.get("metadata", {}).pop("widgets", None)
-    given = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if _GIVEN in _tags(cell))
-    depth = match[1] if (match := re.search(r'^source = "(\w+)"', given, re.MULTILINE)) else "stored"
+    depth = notebooks.depth(notebook)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = linked("".join(cell["source"]))
@@ -101,7 +98,7 @@ def prepared(notebook: dict[str, Any]) -> dict[str, Any]:
                 note = "real frames are shown to whoever has the data, not on this site\n"
                 kept.append({"output_type": "stream", "name": "stdout", "text": note})
             cell["outputs"] = kept
-        elif any(_WIDGET in output.get("data", ()) for output in cell.get("outputs", ())):
+        elif any(notebooks.WIDGET in output.get("data", ()) for output in cell.get("outputs", ())):
             note = "something to play with is here, for whoever runs the notebook\n"
             cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": note}]
     title = notebook["cells"][0]
@@ -157,6 +154,6 @@ def _tags(cell: dict[str, Any]) -> list[str]:
 def _sources(path: Path) -> list[str]:
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        return ["".join(cell["source"]) for cell in cells if _GIVEN not in _tags(cell)]
+        return ["".join(cell["source"]) for cell in cells if notebooks.GIVEN not in _tags(cell)]
     except (ValueError, KeyError, TypeError):
         raise CrowdlocError(f"{path} is no readable notebook: restore it from git, or run it again") from None

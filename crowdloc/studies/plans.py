@@ -120,8 +120,8 @@ def frontend(data: str) -> Iterator[Row]:
     """Why `mini` does without pretrained weights: VGG16's own width, frozen, against a quarter of it, trained.
 
     RAZNet on real images for as many steps of as many crops; a step behind the frozen front-end takes three times as
-    long. It has no normalisation, so its head is given two rates. (On ShanghaiTech B neither finds a
-    head within 200 steps.) The weights are a file in the folder `weights` beside the real data.
+    long. It has no normalisation, so its head is given two rates. (On ShanghaiTech B neither finds a head within 200
+    steps.) The weights are a file in the folder `weights` beside the real data.
     """
     steps = {"steps": 400}
     whole = {"width": 1.0, "norm": "none", "frozen": True, "pretrained": FRONTEND, "network": {"head_width": 0.125}}
