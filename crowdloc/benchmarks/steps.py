@@ -74,13 +74,15 @@ def measure_case(case: Case, data: ClipDataset, steps: int) -> dict[str, Any]:
     from torch.profiler import ProfilerActivity, profile
 
     from crowdloc.inference.maps import keep_maps
+    from crowdloc.training.batches import frames_seen
     from crowdloc.training.log import LOG, read_log
     from crowdloc.training.loop import new_model, train
 
     experiment = Experiment.parse(f"{GROUP}/{case.name}/seed0")
     recipe = experiment.recipe.with_options(**case.recipe, steps=steps)
     model = new_model(experiment.method, recipe, 0, data, **experiment.options)
-    maps = keep_maps(model, data, mirrored=True) if recipe.frozen else None
+    seen = frames_seen(data, model.offsets, recipe, 0)
+    maps = keep_maps(model, data, frames=seen) if recipe.frozen else None
 
     def clock(folder: Path) -> list[float]:
         train(model, data, recipe, seed=0, out=folder, maps=maps, progress=False, devices=1)

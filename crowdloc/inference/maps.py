@@ -1,4 +1,4 @@
-"""Maps of a frozen backbone, computed once for each frame and its mirror image and shared by all that stand on it.
+"""Maps of a frozen backbone, computed once for each frame (or mirror image) and shared by all that stand on it.
 
 They lie in `build/maps/`, float16, in one flat file that is read through the memory map. A key made of weights, code,
 data and taps names the folder, so maps of other weights are never read. Beside each map its checksum is kept, which is
@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,13 @@ class Kept:
         """Maps of a frame or of its mirror image, each (C, H, W) float16, views of the file.
 
         Raises:
-            CrowdlocError: the map is damaged (its checksum differs); keeping them again mends it.
+            CrowdlocError: the map was not asked for or is damaged (its checksum differs); keeping it again mends that.
         """
         place = 2 * key + mirrored
         if place not in self._checked:
             if not self.is_done(place):
-                raise CrowdlocError(f"{self.folder / _MAPS} is damaged: delete {self.folder} and run the command again")
+                what = "is damaged" if self._sums is not None and self._sums[place] else f"lacks map {place}"
+                raise CrowdlocError(f"{self.folder / _MAPS} {what}: delete {self.folder} and run the command again")
             self._checked.add(place)
         values = torch.from_numpy(self._part(place))
         found, first = [], 0
@@ -127,23 +128,26 @@ def keep_maps(
     method: Method,
     dataset: ClipDataset,
     *,
-    mirrored: bool,
+    frames: Collection[tuple[int, bool]] | None = None,
     progress: bool = True,
     where: Path | None = None,
 ) -> Kept:
-    """The maps that a method's frozen backbone makes of every frame of a data set, made where they are missing.
+    """The maps that a method's frozen backbone makes of frames of a data set, made where they are missing.
 
     Args:
         method: its `encode` is run; all methods with the same backbone and taps share the maps.
-        mirrored: also for mirror images, which only training needs.
+        frames: their `ClipDataset.key`, and whether the mirror image is meant, as `training.batches.frames_seen` gives
+            them; None: the frames of the data set and the neighbours that the method looks at, as they are.
         where: default `build/maps`.
 
     Raises:
         CrowdlocError: the disk is full; what was made so far is kept.
     """
+    if frames is None:
+        around = (dataset.neighbours(index, method.offsets) for index in range(len(dataset)))
+        frames = {(dataset.key(i), False) for clip in around for i in clip}
     dataset = dataset.whole()  # so that indices are keys
-    frames = dataset.frames
-    sizes = [(height, width) for width, height in (image_size(frame.path) for frame in frames)]
+    sizes = [(height, width) for width, height in (image_size(frame.path) for frame in dataset.frames)]
     shapes = {size: _shapes(method, size) for size in set(sizes)}
     identity = {
         "weights": _weights(getattr(method, "backbone", method)),
@@ -151,7 +155,7 @@ def keep_maps(
         "encoder": str(getattr(method, "backbone", type(method).__name__)),
         "shapes": shapes[sizes[0]],
         "data": dataset.name,
-        "frames": _hash([[f.id, *size, f.path.stat().st_size] for f, size in zip(frames, sizes, strict=True)]),
+        "frames": _hash([[f.id, *size, f.path.stat().st_size] for f, size in zip(dataset.frames, sizes, strict=True)]),
     }
     folder = (where or BUILD / "maps") / f"{dataset.name}-{_hash(identity)}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,10 +164,10 @@ def keep_maps(
         try:
             kept.open()
             write_json(folder / _INDEX, identity | {"bytes": kept.nbytes})
-            places = range(0, 2 * len(frames), 1 if mirrored else 2)
+            places = sorted(2 * key + mirrored for key, mirrored in frames)
             missing = [place for place in places if not kept.is_done(place)]
             if missing and progress:
-                size = f"{kept.nbytes / 2**30:.2f} GiB"
+                size = f"{kept.nbytes / len(sizes) / 2 * len(missing) / 2**30:.2f} GiB"
                 print(f"maps: {len(missing)} of {dataset.name}, {size} in {folder}", file=sys.stderr)
             for place in tqdm(missing, unit="map", disable=not (progress and missing), file=sys.stderr):
                 kept.write(place, _maps(method, dataset, place))

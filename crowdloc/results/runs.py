@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from crowdloc.models import Method, Prediction, get_entry
 from crowdloc.results import evidence as ev
 from crowdloc.results.evidence import CountEvidence, Evidence
 from crowdloc.results.experiments import Experiment
+from crowdloc.training.batches import frames_seen
 from crowdloc.training.checkpoints import CHECKPOINT, read_checkpoint
 from crowdloc.training.log import LOG, read_log
 from crowdloc.training.loop import empty_model, is_main_process, new_model
@@ -79,7 +80,8 @@ def train(
     model = new_model(experiment.method, recipe, experiment.seed, training, **experiment.options)
     if start is not None:
         copy_weights(_weights(start), model)
-    maps = kept_maps(experiment, model, training, mirrored=True, progress=progress)
+    seen = frames_seen(training, model.offsets, recipe, experiment.seed)
+    maps = kept_maps(experiment, model, training, frames=seen, progress=progress)
     print(f"{experiment.id}: {recipe.steps} steps of {recipe.batch_size} clips", file=sys.stderr)
     started, about = time.monotonic(), experiment.describe()
     if _steps(folder) < recipe.steps and is_main_process():
@@ -115,7 +117,7 @@ def train(
             "seconds": round(max(seconds, logged[-1]["seconds"] if logged else 0.0), 1),
             "threshold": threshold,
             "validation": _validation(found, threshold),
-            "convergence": _convergence(experiment, model, training, maps, folder, progress),
+            "convergence": _convergence(experiment, model, training, folder, progress),
             "weights": digest(folder / WEIGHTS),
             "history": _history(folder),
         },
@@ -266,12 +268,17 @@ def _load(experiment: Experiment, path: Path, model: Method) -> Method:
 
 
 def kept_maps(
-    experiment: Experiment, model: Method, dataset: ClipDataset, *, mirrored: bool = False, progress: bool
+    experiment: Experiment,
+    model: Method,
+    dataset: ClipDataset,
+    *,
+    frames: Collection[tuple[int, bool]] | None = None,
+    progress: bool,
 ) -> Kept | None:
-    """Kept maps of the frozen backbone; None where it is trained, or where the method keeps none."""
+    """Kept maps of the frozen backbone, as `keep_maps`; None where it is trained, or where the method keeps none."""
     if not experiment.recipe.frozen or experiment.start is None or not model.keeps_maps:
         return None
-    return keep_maps(model, dataset, mirrored=mirrored, progress=progress)
+    return keep_maps(model, dataset, frames=frames, progress=progress)
 
 
 def _measure(
@@ -290,11 +297,12 @@ def _validation(found: Evidence | CountEvidence, threshold: float | None) -> dic
 
 
 def _convergence(
-    experiment: Experiment, model: Method, training: ClipDataset, maps: Kept | None, folder: Path, progress: bool
+    experiment: Experiment, model: Method, training: ClipDataset, folder: Path, progress: bool
 ) -> dict[str, float]:
     """Signs that the training reached its end: fit of training images and the loss over the last third of the steps."""
     stride = max(1, len(training) // _CONVERGENCE_IMAGES)
     some = training.subset(range(0, len(training), stride))
+    maps = kept_maps(experiment, model, some, progress=progress)
     found = _measure(experiment, model, some, maps, progress)
     losses = [row["loss"] for row in read_log(folder / LOG)]
     third, sixth = losses[-len(losses) // 3 :], max(1, len(losses) // 6)

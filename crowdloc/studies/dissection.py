@@ -173,7 +173,7 @@ def _opened(experiment: Experiment) -> tuple[Localizer, ClipDataset, Kept]:
     if not isinstance(model, Localizer) or not experiment.recipe.frozen or not experiment.source.generated:
         raise CrowdlocError(f"{experiment.id} is no localizer behind a frozen backbone on generated data: name one")
     validation = experiment.load("val")
-    return model, validation, keep_maps(model, validation, mirrored=False)
+    return model, validation, keep_maps(model, validation)
 
 
 def maps_inside(model: Localizer, features: Tensor) -> dict[str, Tensor]:

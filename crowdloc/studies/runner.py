@@ -32,6 +32,7 @@ from crowdloc.studies.resized import Resized
 from crowdloc.studies.rows import PRESET, Best, Images, Row
 from crowdloc.studies.scoring import best_threshold, learned, loss_thirds, measure, scores
 from crowdloc.studies.stored import write_study
+from crowdloc.training.batches import frames_seen
 from crowdloc.training.checkpoints import CHECKPOINT
 from crowdloc.training.log import LOG, read_log
 from crowdloc.training.loop import new_model, train
@@ -112,12 +113,15 @@ class Runner:
         elif recipe.frozen and recipe.pretrained is None:
             raise CrowdlocError(f"row {row.label} of study {self.name} freezes what it starts from: give it a start")
 
-        maps = keep_maps(model, training, mirrored=True) if row.keeps_maps and model.keeps_maps else None
+        kept = row.keeps_maps and model.keeps_maps
+        seen = frames_seen(training, model.offsets, recipe, row.seed)
+        maps = keep_maps(model, training, frames=seen) if kept else None
         about = {"study": self.name, "row": row.label, "options": dict(row.options), "start": self._digest(start)}
         model = rounded(train(model, training, recipe, seed=row.seed, out=folder, about=about, maps=maps, devices=1))
         save_weights(folder / WEIGHTS, model, about=about)
 
         some = training.subset(range(0, len(training), -(-len(training) // _FITTED_IMAGES)))
+        maps = keep_maps(model, some) if kept else None
         fitted = measure(model, some, scale=sigma_scale(experiment.group), maps=maps)
         log = list(read_log(folder / LOG))
         facts = {
@@ -155,7 +159,7 @@ class Runner:
         if images.height is not None:
             dataset = Resized(dataset, images.height)
         kept = frozen and images.height is None and model.keeps_maps
-        maps = keep_maps(model, dataset, mirrored=False) if kept else None
+        maps = keep_maps(model, dataset) if kept else None
         return dataset, measure(model, dataset, scale=sigma_scale(experiment.group), maps=maps)
 
 

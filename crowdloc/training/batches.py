@@ -15,6 +15,7 @@ from crowdloc.core.random_bits import philox_integers, philox_permutation
 from crowdloc.datasets.base import ClipDataset, Frame
 from crowdloc.models.method import Maps, Sample
 from crowdloc.models.parts.frontend import STRIDE, normalise
+from crowdloc.models.recipes import Recipe
 
 
 class KeptMaps(Protocol):
@@ -102,6 +103,10 @@ class TrainingBatches:
             self._order = epoch, philox_permutation((self.seed, 0), epoch, len(self.dataset))
         return int(self._order[1][place])
 
+    def is_mirrored(self, step: int, slot: int) -> bool:
+        """Whether the clip in a slot is mirrored."""
+        return bool(philox_integers((self.seed, 1 + slot), (step, 2), 2, 1)[0])
+
     def _window(self, step: int, slot: int) -> _Window:
         index = self.index(step, slot)
         frames = self.dataset.neighbours(index, self.offsets)
@@ -110,7 +115,7 @@ class TrainingBatches:
         grid = STRIDE if self.maps else 1
         last = [max(full - part, 0) // grid for full, part in ((height, crop_h), (width, crop_w))]
         places = [int(philox_integers((self.seed, 1 + slot), (step, axis), last[axis] + 1, 1)[0]) for axis in (0, 1)]
-        mirrored = bool(philox_integers((self.seed, 1 + slot), (step, 2), 2, 1)[0])
+        mirrored = self.is_mirrored(step, slot)
         return _Window(frames, grid * places[0], grid * places[1], crop_h, crop_w, mirrored, width)
 
     def _size(self, index: int) -> tuple[int, int]:
@@ -170,6 +175,17 @@ class TrainingBatches:
             self._cache_left -= image.nbytes
             self._cache[key] = image
         return image
+
+
+def frames_seen(dataset: ClipDataset, offsets: Sequence[int], recipe: Recipe, seed: int) -> set[tuple[int, bool]]:
+    """What a training looks at: `ClipDataset.key` of every frame, and whether mirrored; of all processes together."""
+    batches = TrainingBatches(dataset, offsets=offsets, crop=None, batch_size=recipe.batch_size, seed=seed)
+    return {
+        (dataset.key(i), batches.is_mirrored(step, slot))
+        for step in range(recipe.steps)
+        for slot in batches.slots
+        for i in dataset.neighbours(batches.index(step, slot), offsets)
+    }
 
 
 def _mirrored(points: NDArray[np.float64], window: _Window) -> NDArray[np.float64]:

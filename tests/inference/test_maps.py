@@ -13,7 +13,8 @@ from crowdloc.inference import maps as module
 from crowdloc.inference.maps import keep_maps
 from crowdloc.inference.windows import encode, predict
 from crowdloc.models import build_model, initialise
-from crowdloc.training.batches import TrainingBatches
+from crowdloc.models.recipes import get_preset
+from crowdloc.training.batches import TrainingBatches, frames_seen
 from crowdloc.training.weights import load_weights, save_weights
 
 SMALL = {"width": 1 / 32, "norm": "batch"}
@@ -29,8 +30,10 @@ def setting(tmp_path):
     load_weights(weights, model)
     data = disc_video(tmp_path / "data")
 
-    def keep(method=model, dataset=data, mirrored=True):
-        return keep_maps(method, dataset, mirrored=mirrored, progress=False, where=tmp_path / "maps")
+    every = {(key, mirrored) for key in range(len(data)) for mirrored in (False, True)}
+
+    def keep(method=model, dataset=data, frames=every):
+        return keep_maps(method, dataset, frames=frames, progress=False, where=tmp_path / "maps")
 
     return model, data, keep
 
@@ -65,7 +68,7 @@ def test_every_map_is_made_once_and_shared_by_methods(setting, monkeypatch):
     other.backbone.load_state_dict(model.backbone.state_dict())
     calls = counted(model, monkeypatch)
     for method in (model, other.eval()):
-        predict(method, data, maps=keep(method, mirrored=False), progress=False)
+        predict(method, data, maps=keep(method, frames=None), progress=False)
     assert calls() == len(data)
     keep()  # the mirror images, and nothing else
     assert calls() == 2 * len(data)
@@ -98,6 +101,44 @@ def test_training_batches_of_maps_lie_under_their_points(setting, crop):
                 top, left = window.top // 8, window.left // 8
                 part = whole[:, top : top + sample.size[0] // 8, left : left + sample.size[1] // 8]
                 assert torch.equal(sample.maps[0][slot, t], part)
+
+
+def test_only_the_frames_that_are_needed_are_made(setting, monkeypatch):
+    """Of a subset its frames, and the neighbours of a method that looks at them; of a training what its steps see."""
+    model, data, keep = setting
+    calls = counted(model, monkeypatch)
+    assert predict(model, data.subset([1]), maps=keep(dataset=data.subset([1]), frames=None), progress=False)
+    assert calls() == 1
+    wider = build_model("gnanet", **SMALL).eval()
+    wider.backbone.load_state_dict(model.backbone.state_dict())
+    more = counted(wider, monkeypatch)
+    assert predict(wider, data.subset([1]), maps=keep(wider, data.subset([1]), frames=None), progress=False)
+    assert more() == 2  # the neighbours; the frame itself was there
+    with pytest.raises(CrowdlocError, match=r"lacks map 1: delete .* and run the command again"):
+        keep(frames=None).read(0, True)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_training_reads_exactly_the_maps_that_were_foreseen(setting, processes):
+    _, data, keep = setting
+    recipe = get_preset("mini").with_options(batch_size=2, steps=3)
+    foreseen = frames_seen(data, (-1, 0), recipe, 5)
+    kept, read = keep(frames=foreseen), set()
+
+    class Watched:
+        size = kept.size
+
+        def read(self, key, mirrored):
+            read.add((key, mirrored))
+            return kept.read(key, mirrored)
+
+    for rank in range(processes):
+        batches = TrainingBatches(
+            data, offsets=(-1, 0), crop=None, batch_size=2, seed=5, rank=rank, world_size=processes, maps=Watched()
+        )
+        for step in range(3):
+            batches.batch(step)
+    assert read == foreseen and 0 < len(foreseen) <= 12
 
 
 def test_an_interrupted_run_goes_on(setting, monkeypatch):

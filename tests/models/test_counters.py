@@ -15,6 +15,7 @@ from crowdloc.models.recipes import get_preset
 from crowdloc.results.evidence import CountEvidence, measure
 from crowdloc.results.experiments import TABLES, experiments_of
 from crowdloc.results.verdicts import MOST_OVERFIT_MAE
+from crowdloc.training.batches import frames_seen
 from crowdloc.training.loop import new_model, train
 
 SMALL = {
@@ -204,7 +205,8 @@ def test_counters_go_the_way_of_all_methods(name, frozen, tmp_path):
         **network, crop=None, batch_size=2, steps=3, frozen=frozen, precision="32-true", learning_rate=1e-4, network={}
     )
     model = new_model(name, recipe, 0, video)
-    maps = keep_maps(model, video, mirrored=True, progress=False, where=tmp_path / "maps") if frozen else None
+    seen = frames_seen(video, model.offsets, recipe, 0) | {(key, False) for key in range(len(video))}
+    maps = keep_maps(model, video, frames=seen, progress=False, where=tmp_path / "maps") if frozen else None
     trained = train(model, video, recipe, seed=0, out=tmp_path / "run", maps=maps, progress=False, devices=1)
     found = predict(trained, video, maps=maps, progress=False)
     counted = measure(found, video, scale=1.0)
