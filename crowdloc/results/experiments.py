@@ -63,7 +63,7 @@ class Chosen:
 # Chosen by mAP at σ 20 on SynthCrowd's validation images (results/studies/rates_synthcrowd-sense.csv).
 _SECOND_RATES = {
     "": 1e-3, "frame-stack": 4e-3, "gnanet.scene": 4e-3, "gnanet.random": 2e-3, "gnanet.local": 2e-3,
-    "gnanet.deformable": 1e-3, "stanet": 2e-3,
+    "gnanet.deformable": 1e-3, "stanet": 2e-3, "faster-rcnn": 5e-4, "fcos": 2e-3,
     "csrnet": 4e-3, "lstn": 4e-3, "epf": 4e-3,  # not searched yet
 }  # fmt: skip
 
