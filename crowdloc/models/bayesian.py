@@ -46,8 +46,10 @@ class Bayesian(DensityCounter):
         width, norm: of all convolutions.
         head_width: share of the channels in the regression head; None: as `width`.
         sigma: of the probability that a cell belongs to a head, in pixels.
-        background: distance at which a cell is as likely background, as a share of the crop's shorter side (the
-            authors: 1, on ShanghaiTech A 0.1); 0 leaves the background out.
+        background: share of the crop's shorter side (the authors: 1, on ShanghaiTech A 0.1). At d pixels from the
+            nearest head the background counts as being share · side / d pixels away, so from √(share · side) pixels
+            on a cell is more likely background (an earlier version of the authors' code has that border elsewhere);
+            0 leaves the background out.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class Bayesian(DensityCounter):
         finer = nn.functional.interpolate(
             features[:, self.keyframe], scale_factor=2, mode="bilinear", align_corners=True
         )
-        return self.output(self.regression(finer))[:, 0].abs()
+        return self.heads(self.regression(finer))[:, 0].abs()
 
     def loss(self, sample: Sample, step: int) -> dict[str, Tensor]:
         """Absolute errors of the expected counts, summed over heads and background, mean over the batch."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from crowdloc.models.counter import DensityCounter, squared_error
+from crowdloc.models.counter import DensityCounter
 from crowdloc.models.method import Maps, Sample
 from crowdloc.models.parts.layers import pad_to_multiple, scaled
 
@@ -81,7 +81,7 @@ class ConvLSTM(DensityCounter):
     def densities(self, frames: Tensor) -> Tensor:
         """Reduced frames (B, T, 3, H, W) -> heads per cell (B, T, H, W) in every frame."""
         states = torch.cat([self.onward(frames), self.back(frames.flip(1)).flip(1)], dim=2)
-        return self.output(states.flatten(0, 1)).unflatten(0, frames.shape[:2])[:, :, 0]
+        return self.heads(states.flatten(0, 1)).unflatten(0, frames.shape[:2])[:, :, 0]
 
     def density(self, features: Tensor) -> Tensor:
         return self.densities(features)[:, self.keyframe]
@@ -90,4 +90,4 @@ class ConvLSTM(DensityCounter):
         """Squared error of the maps of all frames, mean over cells, frames and clips."""
         found = self.densities(self.features(sample)[0])
         target = torch.stack([self.target(sample, frame) for frame in range(len(self.offsets))], dim=1)
-        return {"density": squared_error(found, target.to(found.device))}
+        return {"density": self.error(found, target)}

@@ -23,21 +23,30 @@ _PLAN = (512, 512, 512, 256, 128, 64)
 class DensityCounter(Method):
     """A network from a window of frames to the density map of its keyframe, whose sum is the count.
 
-    Subclasses set `stride` (pixels per cell) and `output` (their last convolution), and turn encoded frames into maps.
-    Shared deviations from the published networks: the loss is a mean over cells, where most take the sum (under Adam
-    the same; a recipe for SGD has to know it); targets are made from the heads inside the crop.
+    Subclasses set `stride` (pixels per cell) and `output` (their last convolution, which `heads` applies), and turn
+    encoded frames into maps. Shared deviations from the published networks: what the last convolution gives is in
+    units of the data's mean density (published codes take hundredths of a head), and so are errors, whose mean over
+    cells is minimised where most take the sum. Densities are a thousandth of a head: without the unit one step of Adam
+    would move the map by more than there is to learn, and some gradients would be smaller than its ε. Targets are made
+    from the heads inside the crop.
+
+    Attributes:
+        unit: heads per cell for which `output` gives 1; saved with the weights.
 
     Args:
         sigma: standard deviation of the target's Gaussians, in pixels of the input; None: geometry-adaptive.
     """
 
     yields: ClassVar[tuple[str, ...]] = ("count",)
+    statistics_until: ClassVar[float] = 0.5
     stride: ClassVar[int] = 8
     output: nn.Conv2d
+    unit: Tensor
 
     def __init__(self, *, sigma: float | None) -> None:
         super().__init__()
         self.sigma = sigma
+        self.register_buffer("unit", torch.ones(()))
 
     def prepare(self, dataset: ClipDataset) -> None:
         """Start the last convolution at the best constant answer for the data."""
@@ -46,14 +55,24 @@ class DensityCounter(Method):
         self.reset_output(heads / (len(dataset) * int(np.prod(cells((height, width), self.stride)))))
 
     def reset_output(self, density: float) -> None:
-        """Start at a map of `density` heads per cell, shared by the output's channels; the weights N(0, 0.01).
+        """Make `density` heads per cell the unit (if there are any) and start near such a map: weights N(0, 0.01).
 
-        A network that starts far from it spends its first hundreds of steps on getting there.
+        Channels of the output share it. A network that starts far from it spends its first hundreds of steps on getting
+        there.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(module_seed(self.run_seed, "output", None))
             nn.init.normal_(self.output.weight, std=0.01)
-        nn.init.constant_(self.output.bias, density / self.output.out_channels)  # type: ignore[arg-type]
+        self.unit.fill_(density or 1.0)
+        nn.init.constant_(self.output.bias, (1.0 if density else 0.0) / self.output.out_channels)  # type: ignore[arg-type]
+
+    def heads(self, features: Tensor) -> Tensor:
+        """The last convolution, in heads per cell: (n, C, H, W) -> (n, out channels, H, W), float32."""
+        return self.output(features).float() * self.unit
+
+    def error(self, found: Tensor, target: Tensor) -> Tensor:
+        """Squared error of maps (…, H, W) in squared units, mean over cells and clips."""
+        return squared_error(found, target.to(found.device)) / self.unit.square()
 
     def density(self, features: Tensor) -> Tensor:
         """Encoded frames (B, T, C, H, W) -> heads per cell (B, H, W) in the keyframe."""
@@ -62,7 +81,7 @@ class DensityCounter(Method):
     def loss(self, sample: Sample, step: int) -> dict[str, Tensor]:
         """Squared error of the keyframe's map, mean over cells and clips."""
         found = self.density(self.features(sample)[0])
-        return {"density": squared_error(found, self.target(sample, self.keyframe).to(found.device))}
+        return {"density": self.error(found, self.target(sample, self.keyframe))}
 
     def target(self, sample: Sample, frame: int) -> Tensor:
         """Density maps (B, H, W) of the frames at one place of the windows."""

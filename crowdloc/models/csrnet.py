@@ -26,4 +26,4 @@ class CSRNet(FrontendCounter):
         self.output = nn.Conv2d(self.back_end.out_channels, 1, 1)
 
     def density(self, features: Tensor) -> Tensor:
-        return self.output(self.back_end(features[:, self.keyframe]))[:, 0]
+        return self.heads(self.back_end(features[:, self.keyframe]))[:, 0]

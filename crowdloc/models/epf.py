@@ -4,7 +4,9 @@ Known from its authors' code. A map of ten channels says how many people go from
 stay (0 … 8, row by row: 0 up and left, 4 stay, 8 down and right), and how many enter or leave the image there (9, which
 counts only in the outermost cells). What leaves all cells is the density before, what arrives the density after.
 Deviations: the four passes of a step (before -> key -> after, and back) share batch statistics; targets are made at the
-map's stride; frames are neighbours at the data's own rate (the authors: 5 frames apart at 30 frames per second).
+map's stride; frames are neighbours at the data's own rate (the authors: 5 frames apart at 30 frames per second), so
+where people move by more than a cell, no flow can follow them; the last ReLU passes a tenth of the gradient where it is
+zero, else channels that go below zero in the first steps never return and people can only go where others are left.
 """
 
 from __future__ import annotations
@@ -17,11 +19,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from crowdloc.models.counter import DensityBackEnd, FrontendCounter, squared_error
+from crowdloc.models.counter import DensityBackEnd, FrontendCounter
 from crowdloc.models.method import Maps, Sample
 from crowdloc.models.parts.flows import CHANNELS, cycle_error, incoming, outgoing
 
 _POOLED = (1, 2, 3, 6)
+
+
+def rectified(flows: Tensor) -> Tensor:
+    """ReLU forward, leaky ReLU backward."""
+    leaky = nn.functional.leaky_relu(flows, 0.1)
+    return leaky + (flows.relu() - leaky).detach()
 
 
 class Context(nn.Module):
@@ -68,7 +76,7 @@ class EPF(FrontendCounter):
         batch, frames = features.shape[:2]
         seen = self.context(features.flatten(0, 1)).unflatten(0, (batch, frames))
         both = torch.cat([torch.cat([seen[:, a], seen[:, b]], dim=1) for a, b in pairs])
-        return list(self.output(self.back_end(both)).relu().float().chunk(len(pairs)))
+        return list(rectified(self.heads(self.back_end(both))).chunk(len(pairs)))
 
     def density(self, features: Tensor) -> Tensor:
         there, back = self.flows(features[:, :2], [(0, 1), (1, 0)])
@@ -82,8 +90,9 @@ class EPF(FrontendCounter):
             (incoming(there), key), (outgoing(back), key), (outgoing(on), key), (incoming(return_), key),
             (outgoing(there), first), (incoming(on), last),
         ]  # fmt: skip
-        errors = [squared_error(found, target.to(found.device)) for found, target in reconstructed]
-        return {"density": torch.stack(errors).sum(), "cycle": cycle_error(there, back) + cycle_error(on, return_)}
+        errors = [self.error(found, target) for found, target in reconstructed]
+        cycle = (cycle_error(there, back) + cycle_error(on, return_)) / self.unit.square()
+        return {"density": torch.stack(errors).sum(), "cycle": cycle}
 
     def flow_field(self, window: Sequence[Maps]) -> NDArray[np.float32]:
         """Flows (10, H, W) to the keyframe of a window of encoded frames from the frame before, in people."""

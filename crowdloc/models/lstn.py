@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crowdloc.models.counter import DensityBackEnd, FrontendCounter, squared_error
+from crowdloc.models.counter import DensityBackEnd, FrontendCounter
 from crowdloc.models.method import Maps, Sample
 from crowdloc.models.parts.block_transformer import BlockTransformer
 from crowdloc.models.parts.frontend import IMAGENET_STD
@@ -61,7 +61,7 @@ class LSTN(FrontendCounter):
 
     def encode(self, images: Tensor) -> Maps:
         """Normalised frames (n, 3, h, w) -> heads per cell (n, 1, ceil(h/4), ceil(w/4))."""
-        return (self.output(self.back_end(self.backbone(pad_to_multiple(images, self.stride))[0])),)
+        return (self.heads(self.back_end(self.backbone(pad_to_multiple(images, self.stride))[0])),)
 
     def density(self, features: Tensor) -> Tensor:
         return features[:, self.keyframe, 0]
@@ -74,7 +74,10 @@ class LSTN(FrontendCounter):
         target = torch.stack([self.target(sample, frame) for frame in range(len(self.offsets))], 1).to(found.device)
         moved = self.transformer(found[:, :-1].flatten(0, 1)).unflatten(0, (len(found), -1))
         error = self.weights(sample.images) * (moved - target[:, 1:]).square()
-        return {"density": squared_error(found, target), "transformer": self.tie * error.mean()}
+        return {
+            "density": self.error(found, target),
+            "transformer": self.tie * error.mean() / self.unit.square(),
+        }
 
     def weights(self, images: Tensor) -> Tensor:
         """Similarity S of neighbouring frames (B, T - 1, H, W), the same in all cells of a block."""

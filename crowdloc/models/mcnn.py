@@ -46,7 +46,7 @@ class MCNN(DensityCounter):
     def encode(self, images: Tensor) -> Maps:
         """Normalised frames (n, 3, h, w) -> heads per cell (n, 1, ceil(h/4), ceil(w/4))."""
         seen = pad_to_multiple(to_grey(images) if self.grey else images, self.stride)
-        return (self.output(torch.cat([column(seen) for column in self.columns], dim=1)),)
+        return (self.heads(torch.cat([column(seen) for column in self.columns], dim=1)),)
 
     def density(self, features: Tensor) -> Tensor:
         return features[:, self.keyframe, 0]

@@ -59,12 +59,16 @@ class Method(nn.Module):
     Attributes:
         offsets: frames that the method looks at, relative to the keyframe, in time; (-1, 0, 1) is the paper's clip.
         yields: "points", "count" or both: which evidence is kept and in which tables the method stands.
+        statistics_until: share of a training's steps after which batch norms use their running statistics. While they
+            use those of a batch, a sum over its maps is nearly the same whatever its images hold: networks that count
+            by a sum need an end of the training without.
         keeps_maps: whether what a frozen backbone makes of the frames is kept on disk; else it runs when asked for.
         run_seed: every random draw of the network is a function of it, a module's name and the training step.
     """
 
     offsets: tuple[int, ...] = (0,)
     yields: ClassVar[tuple[str, ...]] = ("points",)
+    statistics_until: ClassVar[float] = 1.0
     keeps_maps: ClassVar[bool] = True
     run_seed: int = 0
 

@@ -31,8 +31,19 @@ _WORDS = {"holds": "better", "does not hold": "worse", "inconclusive": "undecide
 _STACK = "three frames stacked − one frame"
 _ONE, _STACKED = "GNANet − one frame", "GNANet − three frames stacked"
 _RANDOM = "Gaussian − random"
-# Video -> table, and what its σ is counted in: the two do not compare.
-_SIGMAS = {"SynthCrowd": "a 1080-row frame", "Mall (real video)": "the film's own 480-row frames"}
+# What the tables of main numbers are about -> table, data set, and what σ is counted in: they do not compare.
+_PHOTOS = {"A": "IV", "B": "V"}
+_OWN = "the image. In brackets what the paper prints for the same test images"
+_MAIN = {
+    **{
+        video: (frontpage.VIDEOS[video], None, pixels)
+        for video, pixels in (
+            ("SynthCrowd", "a 1080-row frame"),
+            ("Mall (real video)", "the film's own 480-row frames"),
+        )
+    },
+    **{f"ShanghaiTech {part}": (number, f"shanghaitech_{part.lower()}", _OWN) for part, number in _PHOTOS.items()},
+}
 
 
 def updated(text: str, content: Mapping[str, str]) -> str:
@@ -48,11 +59,12 @@ def updated(text: str, content: Mapping[str, str]) -> str:
 
 
 def found() -> str:
-    """What was found: five lines, and what was not measured."""
+    """What was found, a line each, and what was not measured."""
     table = read_table("II")
     ours = _rows(table, frontpage.PAIRS, 20) | _rows(table, {_ONE: frontpage.PAIRS[_ONE]}, 5)
     cells = _rows(read_table("IX"), {_RANDOM: ("gnanet.gamma5", "gnanet.random")}, 20)
     real = _rows(read_table("Mall"), frontpage.PAIRS, 20)
+    photos = {part: _on_photos(part) for part in _PHOTOS}
     lines = [
         f"**GNANet against one frame** (RAZNet), SynthCrowd: {said(ours[_ONE, 20])}; at σ = 5 {said(ours[_ONE, 5])} "
         f"({_link(2)}).",
@@ -62,6 +74,9 @@ def found() -> str:
         f"The bound of Appendix A is {_bound()} ({_link(16)}).",
         f"**Real video** (Mall, one camera), GNANet against one frame: {said(real[_ONE, 20])}; the paper's gain on "
         f"SenseCrowd is {_signed(_printed_gain())} ({_link(20)}).",
+        "**Real photographs** (ShanghaiTech), S-GNANet, which attends within one image, against RAZNet: "
+        + "; ".join(f"part {part} {said(rows[20])}, at σ = 5 {said(rows[5])}" for part, rows in photos.items())
+        + f" ({_link(4)}, {_link(5)}).",
         f"**The paper's tables**: {_impossible()} have printed cells that cannot be right together ({_link(17)}).",
     ]
     return "\n".join(f"- {line}" for line in lines) + f"\n\nNot measured: {'; '.join(not_measured())}."
@@ -81,19 +96,23 @@ def not_measured() -> list[str]:
 
 
 def numbers() -> str:
-    """mAP and MAE of the main networks, a table for each video."""
+    """mAP and MAE of the main networks, a table for each video and for ShanghaiTech's two parts."""
     parts = []
-    for video, number in frontpage.VIDEOS.items():
-        found = read_table(number)
+    for title, (number, data, pixels) in _MAIN.items():
+        found = read_table(number, data)
         cells = compare(found).query("metric == 'mAP'").astype({"sigma": str})
         counted = counting_table(found).set_index("method")
         rows = []
         for method, group in cells.groupby("method", sort=False):
             if counted["seeds"].get(method, NOT_MEASURED) == NOT_MEASURED:
                 continue
-            shown = {f"mAP, σ = {r['sigma']}": _with_deviation(r) for r in group.to_dict("records")}
-            rows.append({video: method, "seeds": counted["seeds"][method]} | shown | {"MAE": counted["MAE"][method]})
-        parts.append(f"{frontpage.markdown(pd.DataFrame(rows))}\nσ in pixels of {_SIGMAS[video]}.\n")
+            shown = {
+                f"mAP, σ = {r['sigma']}": _with_deviation(r) + (f" ({_printed(r)})" if pixels == _OWN else "")
+                for r in group.to_dict("records")
+            }
+            rows.append({title: method, "seeds": counted["seeds"][method]} | shown | {"MAE": counted["MAE"][method]})
+        if rows:
+            parts.append(f"{frontpage.markdown(pd.DataFrame(rows))}\nσ in pixels of {pixels}.\n")
     return "\n".join(parts)
 
 
@@ -170,6 +189,13 @@ def _rows(table: Any, pairs: Mapping[str, tuple[str, str]], sigma: int) -> dict[
     return {(row["comparison"], sigma): row for row in steps(table, pairs, sigmas=(sigma,)).to_dict("records")}
 
 
+def _on_photos(part: str) -> dict[int, Any]:
+    """S-GNANet − RAZNet in mAP by σ on ShanghaiTech A or B."""
+    number, data, _ = _MAIN[f"ShanghaiTech {part}"]
+    table, pair = read_table(number, data), {"S-GNANet − RAZNet": ("s-gnanet", "raznet")}
+    return {sigma: next(iter(_rows(table, pair, sigma).values())) for sigma in (5, 20)}
+
+
 def _word(verdict: str) -> str:
     bare = verdict.removesuffix(FRAGILE)
     return _WORDS.get(bare, bare) + verdict[len(bare) :]
@@ -208,6 +234,11 @@ def _with_deviation(cell: Mapping[str, Any]) -> str:
     """ ".464 ± .012", mean and deviation over seeds."""
     value, spread = (f"{cell[name]:.3f}".removeprefix("0") for name in ("this run", "deviation"))
     return value if pd.isna(cell["deviation"]) else f"{value} ± {spread}"
+
+
+def _printed(cell: Mapping[str, Any]) -> str:
+    """What the paper prints in a cell."""
+    return f"{cell['paper']:.3f}".removeprefix("0")
 
 
 def _link(number: int) -> str:

@@ -156,6 +156,13 @@ def measure(predictions: Sequence[Prediction], dataset: ClipDataset, *, scale: f
     return CountEvidence(*_counted(truth, predictions))
 
 
+def measure_counts(predictions: Sequence[Prediction], dataset: ClipDataset) -> CountEvidence | None:
+    """The counts that a method gives beside its points, or alone, against the heads of all frames; None without."""
+    if any(p.count is None for p in predictions):
+        return None
+    return CountEvidence(*_counted(_truth(dataset), quantise(predictions)))
+
+
 def _truth(dataset: ClipDataset) -> Truth:
     frames = dataset.frames
     return Truth([f.id for f in frames], [f.scene for f in frames], [f.points for f in frames])

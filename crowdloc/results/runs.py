@@ -303,18 +303,21 @@ def _convergence(
     stride = max(1, len(training) // _CONVERGENCE_IMAGES)
     some = training.subset(range(0, len(training), stride))
     maps = kept_maps(experiment, model, some, progress=progress)
-    found = _measure(experiment, model, some, maps, progress)
+    predictions = predict(model, some, maps=maps, progress=progress)
+    found = ev.measure(predictions, some, scale=sigma_scale(experiment.group))
+    counted = ev.measure_counts(predictions, some)
     losses = [row["loss"] for row in read_log(folder / LOG)]
     third, sixth = losses[-len(losses) // 3 :], max(1, len(losses) // 6)
     halves = np.array(third[:sixth]), np.array(third[-sixth:])
+    fitted: dict[str, float] = {}
     if isinstance(found, Evidence):
         row = found.localization["20"]
-        fitted = {"train_mAP_sigma20": row["mAP"], "train_AP50_sigma20": row["AP.50"]}
-    else:
-        constant = np.full(len(found.heads), np.median(found.heads))
-        fitted = {
-            "train_MAE": found.metrics()["counting"]["MAE"],
-            "train_MAE_of_a_constant": counting_errors(constant, found.heads)["MAE"],
+        fitted |= {"train_mAP_sigma20": row["mAP"], "train_AP50_sigma20": row["AP.50"]}
+    if counted is not None:
+        constant = np.full(len(counted.heads), np.median(counted.heads))
+        fitted |= {
+            "train_MAE": counted.metrics()["counting"]["MAE"],
+            "train_MAE_of_a_constant": counting_errors(constant, counted.heads)["MAE"],
             "last_third_loss_error": float(np.sqrt(sum(half.var() / len(half) for half in halves))),
         }
     return fitted | {

@@ -20,7 +20,11 @@ from crowdloc.results.experiments import Experiment
 EXPERIMENT, METRICS, RUN, WEIGHTS = "experiment.json", "metrics.json", "run.json", "weights.safetensors"
 WEIGHTS_SEED = 0  # the one seed whose weights are kept
 _FITTED = ("train_mAP_sigma20", "train_AP50_sigma20")
-_COUNTED = ("train_MAE", "train_MAE_of_a_constant", "last_third_loss_error")  # of methods that only count
+COUNTED_SIGNS = (
+    "train_MAE",
+    "train_MAE_of_a_constant",
+    "last_third_loss_error",
+)  # of methods with a count of their own
 _LOSSES = ("last_third_loss_first_half", "last_third_loss_second_half")
 _RUN_FIELDS = {"training_seconds", "weights", "evaluation", "from_step", "earlier"}
 _PROVENANCE = ("provenance", "metadata", "run")  # where a study, a timing, a census keeps it
@@ -46,8 +50,9 @@ def result_metrics(
 def wrong_numbers(metrics: Mapping[str, Any]) -> list[str]:
     """Values of a `metrics.json` that no result may have: not finite, or convergence by other names than are known."""
     wrong = [f"{key} is {value}, not a finite number" for key, value in _numbers(metrics) if not _finite(value)]
-    wanted = {*_LOSSES, *(_FITTED if "localization" in metrics else _COUNTED)}
-    convergence = metrics.get("convergence")
+    locates, convergence = "localization" in metrics, metrics.get("convergence")
+    counts = not locates or (isinstance(convergence, dict) and COUNTED_SIGNS[0] in convergence)
+    wanted = {*_LOSSES, *(_FITTED if locates else ()), *(COUNTED_SIGNS if counts else ())}
     if not isinstance(convergence, dict) or set(convergence) != wanted:
         found = ", ".join(sorted(convergence)) if isinstance(convergence, dict) else repr(convergence)
         wrong.append(f"convergence holds {found or 'nothing'}, not {', '.join(sorted(wanted))}")

@@ -56,13 +56,13 @@ def counting_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def training_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+def training_table(table: Mapping[str, Sequence[Run]], *, counting: bool = False) -> pd.DataFrame:
     """Did they learn what they could? A row per method, mean ± deviation over seeds as text.
 
-    AP.50 and mAP at σ 20 on training images (of methods that only count the MAE, and that of the best constant answer;
+    AP.50 and mAP at σ 20 on training images (of methods that count the MAE, and that of the best constant answer;
     columns without a number are left out), by how much the loss still changed within the last third of the steps (its
     second half against its first), and how many of the trainings converged by the rule of `verdicts.converged`, with
-    the first reason against.
+    the first reason against; `counting` as in `verdicts.did_converge`.
     """
     rows = []
     known = {key for group in table.values() for run in group for key in run.convergence}
@@ -71,7 +71,7 @@ def training_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
         signs = [run.convergence for run in group]
         first, second = "last_third_loss_first_half", "last_third_loss_second_half"
         change = [100 * (s[second] / s[first] - 1) for s in signs if s.get(first)]
-        judged = [did_converge(run) for run in group]
+        judged = [did_converge(run, counting=counting) for run in group]
         against = next((f" ({why})" for good, why in judged if not good), "")
         rows.append(
             {"method": shown_name(name), "seeds": str(len(group)) if group else NOT_MEASURED}

@@ -27,6 +27,7 @@ from crowdloc.metrics.statistics import Estimate, holm
 from crowdloc.paper import Cell, Contrast
 from crowdloc.results.resampling import ERRORS, REPLICATES, Sample, Term, weighted
 from crowdloc.results.runs import Run
+from crowdloc.results.schemas import COUNTED_SIGNS
 
 HOLDS, FAILS, INCONCLUSIVE = "holds", "does not hold", "inconclusive"
 ONE_SEED, NOT_MEASURED = "inconclusive (one seed)", "not measured"
@@ -107,12 +108,22 @@ def converged(convergence: Mapping[str, float]) -> tuple[bool, str]:
     return True, ""
 
 
-def did_converge(run: Run) -> tuple[bool, str]:
-    """`converged` of a run; it must show its AP on training images, or its MAE if it only counts."""
+def did_converge(run: Run, *, counting: bool = False) -> tuple[bool, str]:
+    """`converged` of a run, by its AP on training images if it locates, else by its MAE there.
+
+    Args:
+        counting: it is the count that is asked for: a method that locates and counts by other means too (STANet) must
+            also have learned to count.
+    """
+    signs = dict(run.convergence)
+    both = run.evidence is not None and run.counts is not None
+    if both and not counting:
+        signs = {key: value for key, value in signs.items() if key not in COUNTED_SIGNS}
+    asked = {"AP": run.evidence is not None, "MAE": run.evidence is None or (both and counting)}
     for name, missing in (("AP", "train_AP50_sigma20"), ("MAE", "train_MAE")):
-        if (run.evidence is None) == (name == "MAE") and missing not in run.convergence:
+        if asked[name] and missing not in signs:
             return False, f"{name} on training images was not recorded"
-    return converged(run.convergence)
+    return converged(signs)
 
 
 def verdicts(
@@ -263,7 +274,10 @@ class _Judge:
         self.samples: dict[int, Sample] = {}
         for run in (run for group in runs.values() for run in group):
             self.samples.setdefault(id(run), Sample.of(run))
-        self.good = {id(run): did_converge(run)[0] for group in runs.values() for run in group}
+        self.good = {
+            (id(run), counting): did_converge(run, counting=counting)[0]
+            for group in runs.values() for run in group for counting in (False, True)
+        }  # fmt: skip
 
     def __call__(self, contrast: Contrast) -> Finding:
         terms, by_seed, constant, moved = [], [], contrast.constant, 0.0
@@ -278,7 +292,7 @@ class _Judge:
                 samples = {run.experiment.seed: self.samples[id(run)] for run in group}
                 if not samples or not all(sample.has(cell.sigma, cell.metric) for sample in samples.values()):
                     return Finding((NOT_MEASURED,))
-                if not all(self.good[id(run)] for run in group):
+                if not all(self.good[id(run), cell.metric in ERRORS] for run in group):
                     return Finding((NOT_CONVERGED,))
                 terms.append(Term(weight, samples, cell.sigma, cell.metric))
                 moved += abs(weight) * (MOVED_HEADS if cell.metric in ERRORS else MOVED)

@@ -57,6 +57,6 @@ def learned(model: Method) -> dict[str, Any]:
 
 
 def loss_thirds(losses: list[float]) -> dict[str, float]:
-    """Mean loss of each third of the training, as "loss a", "loss b", "loss c"; NaN for thirds without a step."""
+    """Mean loss of each third of a training to four digits, "loss a" … "loss c"; NaN for thirds without a step."""
     parts = np.array_split(np.array(losses, dtype=np.float64), 3)
-    return {f"loss {n}": round(float(p.mean()), 4) if len(p) else np.nan for n, p in zip("abc", parts, strict=True)}
+    return {f"loss {n}": float(f"{p.mean():.4g}") if len(p) else np.nan for n, p in zip("abc", parts, strict=True)}

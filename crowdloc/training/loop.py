@@ -80,6 +80,13 @@ def freeze(model: Method) -> None:
     backbone.requires_grad_(False)
 
 
+def keep_statistics(model: nn.Module) -> None:
+    """Let batch norms use their running statistics and leave them as they are."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
 def train(
     model: Method,
     dataset: ClipDataset,
@@ -141,6 +148,8 @@ def train(
     saved = started = time.monotonic()
     with tqdm(total=recipe.steps, initial=first, unit="step", disable=hidden, file=sys.stderr) as bar:
         for step, sample in batches.stream(first, recipe.steps):
+            if step >= model.statistics_until * recipe.steps:
+                keep_statistics(model)
             rate = learning_rate(recipe, step)
             for group in optimizer.param_groups:
                 group["lr"] = rate

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdloc.models import build_model
+from crowdloc.models.epf import rectified
 from crowdloc.models.method import Sample
 from crowdloc.models.parts.flows import CHANNELS, STEPS, arriving, cycle_error, incoming, outgoing
 
@@ -105,6 +106,30 @@ def test_the_loss_has_six_densities_and_both_cycles():
     terms = model.loss(sample, 0)
     torch.testing.assert_close(terms["cycle"], 2 * key.square().mean())
     torch.testing.assert_close(terms["density"], expected + 2 * key.square().mean())
+
+
+def test_a_channel_below_zero_is_zero_and_still_learns():
+    flows = torch.tensor([-2.0, 0.0, 3.0], requires_grad=True)
+    found = rectified(flows)
+    assert found.tolist() == [0, 0, 3]
+    found.sum().backward()
+    torch.testing.assert_close(flows.grad, torch.tensor([0.1, 0.1, 1.0]))
+
+
+def test_errors_are_in_units_of_the_mean_density():
+    """Ten times as many people, found ten times as well: the same loss, so a rate means the same everywhere."""
+    model = build_model("epf", **SMALL)
+    heads = [torch.tensor([[8.0 * k + 20, 20.0]], dtype=torch.float64) for k in range(3)]
+    few = Sample(torch.zeros(1, 3, 3, 48, 64), None, [heads], None, (48, 64))
+    many = few._replace(points=[[points.repeat(10, 1) for points in heads]])
+    model.reset_output(0.1)
+    model.back_end = torch.nn.Identity()
+    model.output = torch.nn.Conv2d(2 * model.backbone.out_channels, CHANNELS, 1)
+    before = model.loss(few, 0)
+    model.unit.mul_(10)
+    after = model.loss(many, 0)
+    for name in before:
+        torch.testing.assert_close(before[name], after[name], rtol=1e-4, atol=0)
 
 
 def test_flows_that_follow_the_people_have_no_loss():

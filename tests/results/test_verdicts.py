@@ -204,6 +204,22 @@ def test_a_counter_that_says_nothing_of_its_fit_has_no_verdict():
     assert v.did_converge(replace(silent, convergence=COUNTED)) == (True, "")
 
 
+def test_a_method_that_locates_and_counts_must_have_learned_what_is_asked_for():
+    """STANet's points do not depend on the sum of its density map, nor the sum on the points."""
+    one = run(0.5, 0)
+    counts = CountEvidence(one.evidence.images, one.evidence.scenes, one.evidence.heads, one.evidence.heads + 1.0)
+    both = replace(one, counts=counts, convergence=GOOD | COUNTED)
+    poor = replace(both, convergence=both.convergence | {"train_MAE": 6.0})
+    assert v.did_converge(both) == v.did_converge(both, counting=True) == v.did_converge(poor) == (True, "")
+    assert v.did_converge(poor, counting=True) == (False, "MAE on training images is 6.00, that of a constant 7.00")
+    silent = replace(both, convergence=GOOD)
+    assert v.did_converge(silent, counting=True) == (False, "MAE on training images was not recorded")
+    assert v.did_converge(replace(one, convergence=GOOD), counting=True) == (True, "")  # counts its points
+    other = replace(run(0.4, 1), counts=counts, convergence=GOOD | COUNTED)
+    differences = v.steps({"a": [poor], "b": [other]}, {"a − b": ("a", "b")}, sigmas=(None,), metrics=("MAE",))
+    assert words(differences) == {v.NOT_CONVERGED}
+
+
 def test_what_did_not_converge_is_not_called_poor():
     stuck = [*runs(0.1, 2), run(0.1, 2, convergence=GOOD | {"train_AP50_sigma20": 0.4})]
     assert words(v.pair_verdicts(stuck, runs(0.8, key=1))) == {v.NOT_CONVERGED}

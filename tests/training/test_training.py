@@ -126,6 +126,16 @@ def test_training_repeats_bit_for_bit(tmp_path, precision):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize(("name", "expected"), [("raznet", 6), ("csrnet", 3)])
+def test_networks_that_count_by_a_sum_end_with_running_statistics(tmp_path, name, expected):
+    """The batch norms of the others see every batch."""
+    recipe = TINY.with_options(network={}, channels_last=False)
+    data = disc_video(tmp_path / "video")
+    model = train(new_model(name, recipe, 0, data), data, recipe, seed=0, out=tmp_path, progress=False, devices=1)
+    seen = {module.num_batches_tracked.item() for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)}
+    assert seen == {expected}
+
+
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     """Options that change no weight (the limit has no draws) and other networks alike."""
     data = disc_video(tmp_path / "data")
