@@ -50,6 +50,7 @@ class STANet(Method):
 
     offsets = (-1, 0)
     yields = ("points", "count")
+    statistics_until = 0.5
     keeps_maps = False  # of stride 2: thirteen times as large as those of stride 8; a short training asks for fewer
 
     def __init__(

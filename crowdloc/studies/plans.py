@@ -30,21 +30,23 @@ MULTISCALE = ("stanet", "faster-rcnn", "fcos")  # on maps of finer strides, whic
 def rates(data: str) -> Iterator[Row]:
     """Learning rates of the second stage, searched alike for every method of a data set, at full length.
 
-    First RAZNet from scratch, at two to four rates; then every method behind the backbone of its seed that was trained
-    at the best of them. On SynthCrowd four values and two seeds; one seed for STANet and the detectors, whose steps
-    cost several times as much, and for variants whose kind of attention differs (those that differ from GNANet in a
-    number take its rate). On real images, where a step costs twice to five times as much, two values and one seed;
-    variants take the rate of SynthCrowd there, as its other domains do. Methods that only count: two values and one
-    seed everywhere.
+    First RAZNet from scratch, at two to four rates (on ShanghaiTech A also for three times as long); then every method
+    behind the backbone of its seed that was trained at the best of them. On SynthCrowd four values and two seeds; one
+    seed for STANet and the detectors, whose steps cost several times as much, and for variants whose kind of attention
+    differs (those that differ from GNANet in a number take its rate). On real images, where a step costs twice to five
+    times as much, two values and one seed; variants take the rate of SynthCrowd there, as its other domains do. Methods
+    that only count: two values and one seed everywhere.
     """
     real = data in REAL
     seeds, second = (SEEDS[:1], (1e-3, 4e-3)) if real else (SEEDS[:2], SECOND_RATES)
-    first = (5e-4, 1e-3, 2e-3) if data in SINGLE else (1e-3, 4e-3)  # in probes 4e-3 was too fast for ShanghaiTech B
-    first += (4e-3,) if data == "shanghaitech_a" else ()  # where part B's rate ended far from convergence
-    groups = tuple(tuple(f"stage1-{rate:g}-seed{seed}" for seed in seeds) for rate in first)
+    values = (5e-4, 1e-3, 2e-3) if data in SINGLE else (1e-3, 4e-3)  # in probes 4e-3 was too fast for ShanghaiTech B
+    first: dict[str, dict[str, Any]] = {f"stage1-{rate:g}": {"learning_rate": rate} for rate in values}
+    if data == "shanghaitech_a":  # at part B's rate it ended far from convergence
+        first |= {"stage1-0.004": {"learning_rate": 4e-3}, "stage1-long-0.001": {"learning_rate": 1e-3, "steps": 3600}}
+    groups = tuple(tuple(f"{label}-seed{seed}" for seed in seeds) for label in first)
     for place, seed in enumerate(seeds):
-        for rate, labels in zip(first, groups, strict=True):
-            yield Row(labels[place], data, "raznet", seed, recipe={"learning_rate": rate})
+        for recipe, labels in zip(first.values(), groups, strict=True):
+            yield Row(labels[place], data, "raznet", seed, recipe=recipe)
     names = ("raznet", "frame-stack", "gnanet") if data in VIDEO else ("raznet", "s-gnanet")
     for place, seed in enumerate(seeds):
         extra = ("s-gnanet",) if data == "mall" else (*ATTENTIONS, *MULTISCALE) if data in VIDEO and place == 0 else ()
