@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crowdloc.results.marking import Example
     from crowdloc.results.runs import Run
 
-__all__ = ["by_sigma", "counts", "learning_curves", "plt", "precision_recall", "predictions",
+__all__ = ["by_sigma", "counts", "ghosts", "learning_curves", "plt", "precision_recall", "predictions",
            "style"]  # fmt: skip
 
 _COLUMNS = 4  # panels side by side
@@ -163,17 +163,48 @@ def predictions(examples: Sequence[Example]) -> Figure:
     if not examples:
         return figure
     for ax, example in zip(axes.flat, examples, strict=False):
-        ax.imshow(example.image)
-        missed, false = example.heads[example.missed], example.points[~example.hit]
-        ax.scatter(*example.points[example.hit].T, color=HIT, s=18, edgecolors="black", linewidths=0.4, label="hit")
-        ax.scatter(*missed.T, facecolors="none", edgecolors=MISS, s=60, linewidths=1.3, label="missed head")
-        ax.scatter(*false.T, color=FALSE, marker="x", s=34, linewidths=1.6, label="false detection")
-        height, width = example.image.shape[:2]
-        ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-        ax.set_title(example.title, fontsize=10)
-        ax.set_axis_off()
-    legend = figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=10)
+        _frame(ax, example.image, example.title)
+        _marks(ax, example)
+    _grey_legend(figure, axes[0, 0])
+    return figure
+
+
+def ghosts(now: Example, before: NDArray[np.uint8], heads: NDArray[np.float64]) -> Figure:
+    """A keyframe with what is counted there, beside the frame before it (h, w, 3), whose heads (n, 2) are circles."""
+    figure, axes = plt.subplots(1, 2, figsize=(12.4, 3.9))
+    _frame(axes[0], before, "the frame before")
+    _frame(axes[1], now.image, f"the keyframe: {now.title}")
+    _marks(axes[1], now)
+    for ax in axes:
+        ax.scatter(
+            heads[:, 0], heads[:, 1], facecolors="none", edgecolors="white", s=90, linewidths=1.0, label="head before"
+        )
+    _grey_legend(figure, axes[1])
+    return figure
+
+
+def _frame(ax: Axes, image: NDArray[np.uint8], title: str) -> None:
+    height, width = image.shape[:2]
+    ax.imshow(image)
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    ax.set_title(title, fontsize=10)
+    ax.set_axis_off()
+
+
+def _marks(ax: Axes, example: Example) -> None:
+    (x, y), (missed_x, missed_y), (false_x, false_y) = (
+        places.T
+        for places in (example.points[example.hit], example.heads[example.missed], example.points[~example.hit])
+    )
+    ax.scatter(x, y, color=HIT, s=18, edgecolors="black", linewidths=0.4, label="hit")
+    ax.scatter(missed_x, missed_y, facecolors="none", edgecolors=MISS, s=60, linewidths=1.3, label="missed head")
+    ax.scatter(false_x, false_y, color=FALSE, marker="x", s=34, linewidths=1.6, label="false detection")
+
+
+def _grey_legend(figure: Figure, ax: Axes) -> None:
+    """The legend of a panel below the figure; grey, since some marks are white."""
+    handles, labels = ax.get_legend_handles_labels()
+    legend = figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=10)
     legend.get_frame().set_facecolor("#777777")
     for text in legend.get_texts():
         text.set_color("white")
-    return figure

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowdloc.core.errors import CrowdlocError
+from crowdloc.datasets.base import ClipDataset
 from crowdloc.inference.windows import predict
 from crowdloc.metrics import matched_heads, sigma_scale
 from crowdloc.results import runs
@@ -29,26 +30,26 @@ class Example(NamedTuple):
     missed: NDArray[np.bool_]  # (m,) no detection is matched with the head
 
 
-def examples(group: Sequence[Run], *, count: int = 4) -> list[Example]:
-    """Validation frames, evenly spaced, with the detections that are counted, by the first run that keeps its weights.
+def examples(group: Sequence[Run], *, count: int = 4, indices: Sequence[int] | None = None) -> list[Example]:
+    """Validation frames with the detections that are counted, by the first run that keeps its weights.
 
     A detection is a hit if it is matched with a head at σ 20 and similarity .5, as for AP.
+
+    Args:
+        count: so many frames, evenly spaced.
+        indices: these frames instead.
 
     Raises:
         CrowdlocError: frames of a real data set, which are not to be shown; or no run keeps its weights.
     """
-    kept = [run for run in group if run.has_weights]
-    if not kept:
-        raise CrowdlocError("no run of this method keeps its weights: choose another method, or source 'train'")
-    experiment, threshold = kept[0].experiment, kept[0].threshold
-    if not experiment.source.generated:
-        raise CrowdlocError(f"{experiment.data} is a real data set: its frames are not to be shown in stored pictures")
+    run, validation = _with_weights(group), validation_frames(group)
+    experiment, threshold = run.experiment, run.threshold
     if threshold is None:
         raise CrowdlocError(f"{experiment.id} counts without locating: there are no points to show")
-    validation = experiment.load("val")
-    some = validation.subset(range(0, len(validation), max(1, len(validation) // count))[:count])
+    spread = range(0, len(validation), max(1, len(validation) // count))[:count]
+    some = validation.subset(spread if indices is None else indices)
     found = []
-    model = runs.load_model(experiment, kept[0].folder / runs.WEIGHTS)
+    model = runs.load_model(experiment, run.folder / runs.WEIGHTS)
     for index, (frame, prediction) in enumerate(zip(some.frames, predict(model, some, progress=False), strict=True)):
         assert prediction.points is not None and prediction.scores is not None
         counted = prediction.scores >= threshold
@@ -56,6 +57,26 @@ def examples(group: Sequence[Run], *, count: int = 4) -> list[Example]:
                        scale=sigma_scale(experiment.group))  # fmt: skip
         found.append(example._replace(title=f"{frame.scene}: {example.title}"))
     return found
+
+
+def validation_frames(group: Sequence[Run]) -> ClipDataset:
+    """The validation frames of a group's generated data.
+
+    Raises:
+        CrowdlocError: as in `examples`.
+    """
+    experiment = _with_weights(group).experiment
+    if not experiment.source.generated:
+        raise CrowdlocError(f"{experiment.data} is a real data set: its frames are not to be shown in stored pictures")
+    return experiment.load("val")
+
+
+def _with_weights(group: Sequence[Run]) -> Run:
+    """The first run that keeps its weights."""
+    kept = next((run for run in group if run.has_weights), None)
+    if kept is None:
+        raise CrowdlocError("no run of this method keeps its weights: choose another method, or source 'train'")
+    return kept
 
 
 def examples_by_method(table: Mapping[str, Sequence[Run]], *, count: int = 1) -> list[Example]:

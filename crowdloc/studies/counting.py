@@ -26,6 +26,7 @@ from crowdloc.models.parts.flows import STEPS
 from crowdloc.models.stanet import STANet
 from crowdloc.results import runs
 from crowdloc.results.experiments import SOURCES, TABLES
+from crowdloc.results.marking import validation_frames
 from crowdloc.results.runs import Run
 from crowdloc.results.seeds import spread
 from crowdloc.results.tables import NOT_MEASURED, Table, others, read_table, shown_name
@@ -141,7 +142,7 @@ def densities(table: Mapping[str, Sequence[Run]], index: int = 0) -> Densities:
         CrowdlocError: frames of a real data set, which are not to be shown; or no method keeps weights.
     """
     kept = _kept(table)
-    dataset = _validation(next(iter(kept.values())))
+    dataset = validation_frames([next(iter(kept.values()))])
     image, frame = dataset.image(index), dataset.frame(index)
     size = image.shape[0], image.shape[1]
     found = []
@@ -287,7 +288,7 @@ def _network(group: Sequence[Run]) -> tuple[EPF, ClipDataset]:
     model = runs.load_model(run.experiment, run.folder / runs.WEIGHTS)
     if not isinstance(model, EPF):
         raise CrowdlocError(f"{run.experiment.id} has no people flows: choose EPF")
-    return model, _validation(run)
+    return model, validation_frames([run])
 
 
 def _kept(table: Mapping[str, Sequence[Run]]) -> dict[str, Run]:
@@ -297,10 +298,3 @@ def _kept(table: Mapping[str, Sequence[Run]]) -> dict[str, Run]:
     if not kept:
         raise CrowdlocError("no run of these methods keeps its weights: choose other methods, or source 'train'")
     return kept
-
-
-def _validation(run: Run) -> ClipDataset:
-    experiment = run.experiment
-    if not experiment.source.generated:
-        raise CrowdlocError(f"{experiment.data} is a real data set: its frames are not to be shown in stored pictures")
-    return experiment.load("val")

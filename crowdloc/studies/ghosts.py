@@ -15,8 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from crowdloc.core.errors import CrowdlocError
+from crowdloc.datasets.base import ClipDataset
 from crowdloc.metrics import sigma_scale
-from crowdloc.results.marking import SIGMA, SIMILARITY
+from crowdloc.results.marking import SIGMA, SIMILARITY, Example, examples, validation_frames
 from crowdloc.results.runs import Run
 from crowdloc.results.seeds import spread
 from crowdloc.results.tables import shown_name
@@ -63,6 +65,36 @@ def ghosts(false: Points, before: Points, now: Points, after: Points, reach: flo
     """
     gone = ~_near(false, now, reach)
     return Ghosts(len(false), *(int((gone & _near(false, heads, reach)).sum()) for heads in (before, after)))
+
+
+class Moved(NamedTuple):
+    """A keyframe with what a method counts there, the frame before it (h, w, 3), and its heads (n, 2), in pixels."""
+
+    now: Example
+    before: NDArray[np.uint8]
+    heads: Points
+
+
+def farthest(group: Sequence[Run]) -> Moved:
+    """The validation frame whose people have moved farthest (median), as the first run with weights sees it.
+
+    Raises:
+        CrowdlocError: no run keeps weights, or frames of a real data set, which are not to be shown.
+    """
+    dataset = validation_frames(group)
+    index = int(np.argmax([_step(dataset, index) for index in range(len(dataset))]))
+    (now,) = examples(group, indices=[index])
+    before = dataset.neighbours(index, (-1,))[0]
+    return Moved(now, dataset.image(before), dataset.frame(before).points)
+
+
+def _step(dataset: ClipDataset, index: int) -> float:
+    """Median distance that people of a frame have come since the one before; 0 without one."""
+    before, now = (dataset.frame(place) for place in dataset.neighbours(index, (-1, 0)))
+    if before.track_ids is None or now.track_ids is None:
+        raise CrowdlocError(f"{dataset.name} has no track ids: how people move is not known there")
+    _, there, here = np.intersect1d(before.track_ids, now.track_ids, return_indices=True)
+    return float(np.median(np.linalg.norm(now.points[here] - before.points[there], axis=1))) if len(here) else 0.0
 
 
 def _near(points: Points, heads: Points, reach: float) -> NDArray[np.bool_]:

@@ -117,6 +117,21 @@ def test_colours_come_from_the_registry_and_variants_are_shades(monkeypatch) -> 
     assert shade[0] < shade[1]
 
 
+def test_ghosts_show_the_heads_before_in_both_frames() -> None:
+    image = np.zeros((20, 30, 3), np.uint8)
+    now = mark(image, np.array([[5.0, 5.0]]), np.array([[5.0, 5.0], [25.0, 9.0]]), np.array([0.9, 0.8]))
+    figure = figures.ghosts(now, image, np.array([[25.0, 9.0]]))
+    before, after = figure.axes
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == [
+        "hit",
+        "missed head",
+        "false detection",
+        "head before",
+    ]
+    assert before.collections[0].get_offsets().tolist() == after.collections[-1].get_offsets().tolist() == [[25.0, 9.0]]
+    assert "1 hit, 0 missed, 1 false" in after.get_title() and before.get_title() == "the frame before"
+
+
 def test_pictures_of_predictions_tell_hits_misses_and_false_ones_apart() -> None:
     image = np.zeros((100, 200, 3), np.uint8)
     heads = np.array([[20.0, 20.0], [150.0, 80.0]])
