@@ -137,6 +137,7 @@ METHODS: dict[str, Entry] = {
     "stanet": Entry(
         "stanet:STANet", label="STANet", colour="#d55e00", start="raznet",
         rows={"II": {"STANet": ""}, "III": {"STANet": ""}, "VII": {"STANet": ""}},
+        variants={"concat": {"join": "concat"}}, titles={"concat": "STANet, frames told apart"},  # ours (notebook 02)
     ),
     "faster-rcnn": Entry(
         "faster_rcnn:FasterRCNN", label="Faster R-CNN", colour="#ca9161", start="raznet",

@@ -39,6 +39,24 @@ WEIGHTS = (2.0, 0.5, 0.05, 2.0)  # squared errors at strides 2, 4, 8 and of the 
 DENSITY_WEIGHT = 1e4  # the authors weigh localization by 1e-4 instead
 
 
+class Join(nn.Module):
+    """Features of all frames of a window, concatenated, and a 1×1 convolution: (B, T, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, channels: int, frames: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(frames * channels, channels, 1, bias=False)
+
+    def begin_as_sum(self) -> None:
+        """Give each channel the sum of its own over the frames."""
+        channels = self.mix.out_channels
+        identity = torch.eye(channels).repeat(1, self.mix.in_channels // channels)
+        with torch.no_grad():
+            self.mix.weight.copy_(identity[:, :, None, None])
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.mix(features.flatten(1, 2))
+
+
 class STANet(Method):
     """Feature sums at three scales, deformable convolution, fusion from coarse to fine, gates, two branches of maps.
 
@@ -46,6 +64,8 @@ class STANet(Method):
         width, feature_width, norm: as in `Localizer`, for all channels.
         sigma: of the localization target, in cells of 2 pixels; None: 5 at 1080 rows, in proportion at others.
         peaks: "shared", the rule of all methods, or "window", the authors'.
+        join: how the features of the two frames become one map: "sum", the authors', which is the same in either order;
+            or, ours, "concat", a 1×1 convolution of both that begins as their sum and can learn which is the keyframe.
     """
 
     offsets = (-1, 0)
@@ -61,13 +81,18 @@ class STANet(Method):
         norm: str = "none",
         sigma: float | None = None,
         peaks: str = "shared",
+        join: str = "sum",
     ) -> None:
         super().__init__()
+        if join not in ("sum", "concat"):
+            raise ValueError(f"join must be sum or concat, got {join!r}")
         if peaks not in ("shared", "window"):
             raise ValueError(f"peaks must be shared or window, got {peaks!r}")
         self.sigma, self._given, self.peaks, self.norm = sigma or SIGMA, sigma is not None, peaks, norm
         self.backbone = VGG16Frontend(width=width, feature_width=feature_width, norm=norm, taps=SCALES)
         channels = fine, middle, coarse = scaled(128, width), scaled(256, width), self.backbone.out_channels
+        joins = (Join(count, len(self.offsets)) for count in channels)
+        self.join: nn.ModuleList | None = nn.ModuleList(joins) if join == "concat" else None
         deformable = ModulatedDeformableConv(coarse, coarse, groups_of_offsets=2, bias=norm == "none")
         self.refine = nn.Sequential(deformable, *activation(coarse, norm))
         self.to_middle = Fusion(coarse, middle, norm=norm)
@@ -77,11 +102,13 @@ class STANet(Method):
         self.density = MapBranch(channels, kernel=1)
 
     def prepare(self, dataset: ClipDataset) -> None:
-        """The authors' initialisation, and σ for the height of the images."""
+        """The authors' initialisation, and σ for the height of the images; "concat" begins as the sum."""
         if not self._given:
             self.sigma = SIGMA * dataset.image(0).shape[0] / HEIGHT
         for name, module in self.named_modules():
-            added = isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and not name.startswith("backbone.")
+            if isinstance(module, Join):
+                module.begin_as_sum()
+            added = isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and not name.startswith(("backbone.", "join."))
             if not added or (module.bias is None and self.norm == "batch"):
                 continue
             with torch.random.fork_rng(devices=[]):
@@ -96,7 +123,10 @@ class STANet(Method):
 
     def forward(self, features: Maps) -> dict[str, list[Tensor]]:
         """Features, each (B, T, C, H, W) -> for each branch maps (B, T, H, W) of strides 2, 4, 8 and the merged one."""
-        fine, middle, coarse = (stage.sum(dim=1) for stage in features)
+        if self.join is None:
+            fine, middle, coarse = (stage.sum(dim=1) for stage in features)
+        else:
+            fine, middle, coarse = (join(stage) for join, stage in zip(self.join, features, strict=True))
         coarse = self.refine(coarse)
         middle = self.to_middle(coarse, middle)
         fine = self.to_fine(middle, fine)

@@ -80,6 +80,37 @@ def test_the_order_of_the_frames_does_not_change_their_sum():
     torch.testing.assert_close(a["density"][-1], b["density"][-1])
 
 
+def test_frames_that_are_concatenated_begin_as_a_sum_and_can_be_told_apart():
+    summed, joined = (build_model("stanet", join=join, **SMALL) for join in ("sum", "concat"))
+    initialise(joined, 0)
+    for part in joined.join:
+        part.begin_as_sum()
+    summed.load_state_dict({k: v for k, v in joined.state_dict().items() if not k.startswith("join.")})
+    features = summed.eval().encode(torch.randn(2, 3, 32, 40))
+    pair = tuple(stage[None] for stage in features)
+    for name, maps in joined.eval()(pair).items():
+        for found, expected in zip(maps, summed(pair)[name], strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    extra = parameter_count(joined) - parameter_count(summed)
+    assert extra == sum(2 * stage.shape[1] ** 2 for stage in features)
+    with torch.no_grad():
+        for part in joined.join:
+            part.mix.weight[:, : part.mix.in_channels // 2] *= 0.5
+    swapped = tuple(stage.flip(1) for stage in pair)
+    assert not torch.allclose(joined(pair)["localization"][-1], joined(swapped)["localization"][-1])
+    with pytest.raises(ValueError, match="join must be sum or concat, got 'mean'"):
+        build_model("stanet", join="mean", **SMALL)
+
+
+def test_preparing_for_data_makes_the_concatenation_a_sum(tmp_path):
+    model = build_model("stanet", join="concat", **SMALL)
+    initialise(model, 0)
+    model.prepare(disc_video(tmp_path))
+    for part in model.join:
+        weight = part.mix.weight[:, :, 0, 0]
+        assert torch.equal(weight, torch.cat(2 * [torch.eye(len(weight))], dim=1))
+
+
 def test_every_parameter_gets_a_gradient():
     for norm in ("none", "batch"):
         torch.manual_seed(0)
