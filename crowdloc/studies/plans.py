@@ -57,6 +57,10 @@ def rates(data: str) -> Iterator[Row]:
                 label, recipe = f"{name}-{rate:g}-seed{seed}", {"learning_rate": rate}
                 yield behind(Best(groups, place), label, data, method, seed, options=options, recipe=recipe)
     yield from _counting(data, Best(groups, 0))
+    if data == "shanghaitech_b":  # as many steps as S-GNANet*'s backbone has seen, with its pre-training
+        yield Row(
+            f"longer-0.0005-seed{seeds[0]}", data, "raznet", seeds[0], recipe={"learning_rate": 5e-4, "steps": 2800}
+        )
 
 
 def _counting(data: str, start: Best) -> Iterator[Row]:
