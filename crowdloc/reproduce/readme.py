@@ -31,6 +31,8 @@ _WORDS = {"holds": "better", "does not hold": "worse", "inconclusive": "undecide
 _STACK = "three frames stacked − one frame"
 _ONE, _STACKED = "GNANet − one frame", "GNANet − three frames stacked"
 _RANDOM = "Gaussian − random"
+_APART, _APART_GNANET = "told apart − added", "told apart − GNANet"
+_TOLD_APART = {_APART: ("stanet.concat", "stanet"), _APART_GNANET: ("stanet.concat", "gnanet")}
 # What the tables of main numbers are about -> table, data set, and what σ is counted in: they do not compare.
 _PHOTOS = {"A": "IV", "B": "V"}
 _OWN = "the image. In brackets what the paper prints for the same test images"
@@ -64,19 +66,25 @@ def found() -> str:
     ours = _rows(table, frontpage.PAIRS, 20) | _rows(table, {_ONE: frontpage.PAIRS[_ONE]}, 5)
     cells = _rows(read_table("IX"), {_RANDOM: ("gnanet.gamma5", "gnanet.random")}, 20)
     real = _rows(read_table("Mall"), frontpage.PAIRS, 20)
-    photos = {part: _on_photos(part) for part in _PHOTOS}
+    told = _rows({**table, **read_table("Order")}, _TOLD_APART, 20)
+    photos = {part: rows for part in _PHOTOS if (rows := _on_photos(part))[20]["low"]}  # those that are measured
     lines = [
         f"**GNANet against one frame** (RAZNet), SynthCrowd: {said(ours[_ONE, 20])}; at σ = 5 {said(ours[_ONE, 5])} "
         f"({_link(2)}).",
         f"**GNANet against the same three frames simply stacked**, SynthCrowd: {said(ours[_STACKED, 20])}; stacking "
         f"against one frame: {said(ours[_STACK, 20])} ({_link(2)}; {_link(8)} takes the network apart).",
+        "**STANet adds its two frames**, a sum that is the same in either order; if they are concatenated instead, it "
+        f"is {said(told[_APART, 20])}, and against GNANet {said(told[_APART_GNANET, 20])} ({_link(2)}).",
         f"**Gaussian neighbours against cells drawn anywhere**, SynthCrowd: {said(cells[_RANDOM, 20])} ({_link(9)}). "
         f"The bound of Appendix A is {_bound()} ({_link(16)}).",
         f"**Real video** (Mall, one camera), GNANet against one frame: {said(real[_ONE, 20])}; the paper's gain on "
         f"SenseCrowd is {_signed(_printed_gain())} ({_link(20)}).",
         "**Real photographs** (ShanghaiTech), S-GNANet, which attends within one image, against RAZNet: "
-        + "; ".join(f"part {part} {said(rows[20])}, at σ = 5 {said(rows[5])}" for part, rows in photos.items())
-        + f" ({_link(4)}, {_link(5)}).",
+        + "; ".join(
+            f"part {part} {said(rows[20])}, at σ = 5 {said(rows[5])} ({_link(paper.NUMBERS.index(_PHOTOS[part]) + 1)})"
+            for part, rows in photos.items()
+        )
+        + ".",
         f"**The paper's tables**: {_impossible()} have printed cells that cannot be right together ({_link(17)}).",
     ]
     return "\n".join(f"- {line}" for line in lines) + f"\n\nNot measured: {'; '.join(not_measured())}."
