@@ -26,7 +26,6 @@ SMALL = {
     "lstn": {"width": 1 / 16, "norm": "batch"},
     "epf": {"width": 1 / 16, "norm": "batch"},
 }
-LEARNING = {"csrnet": (3e-3, 150), "bayesian": (6e-3, 150), "convlstm": (1e-2, 150)}  # rate and steps of the last test
 OFFSETS = {"mcnn": (0,), "csrnet": (0,), "bayesian": (0,), "convlstm": (-1, 0, 1), "lstn": (0, 1), "epf": (-1, 0, 1)}
 every = pytest.mark.parametrize("name", SMALL)
 
@@ -147,7 +146,7 @@ def test_training_starts_at_the_mean_density(name, tmp_path):
     cells = (48 // model.stride) * (64 // model.stride)
     assert model.unit.item() == pytest.approx(6 / cells)
     features = torch.zeros(1, model.output.in_channels, 2, 3)
-    assert model.heads(features).sum(dim=1).numpy() == pytest.approx(np.full((1, 2, 3), 6 / cells))
+    assert model.heads(features).sum(dim=1).detach().numpy() == pytest.approx(np.full((1, 2, 3), 6 / cells))
     again = model.output.weight.clone()
     model.prepare(disc_video(tmp_path, heads=6))
     assert torch.equal(again, model.output.weight)
@@ -181,11 +180,11 @@ def test_two_clips_of_different_crowds_are_told_apart(name, tmp_path):
         images.append(torch.stack([normalise(torch.from_numpy(video.image(i))) for i in places]))
         points.append([torch.from_numpy(video.frame(i).points) for i in places])
     batch = Sample(torch.stack(images), None, points, None, (48, 64))
-    rate, steps = LEARNING.get(name, (3e-3, 80))
+    rate, steps = (2e-2 if name == "bayesian" else 3e-2), 500
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] *= 0.98
+            group["lr"] *= 0.99
         total(model, batch, step).backward()
         optimizer.step()
         optimizer.zero_grad()

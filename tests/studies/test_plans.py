@@ -52,7 +52,7 @@ def test_every_row_can_be_made(name, data):
 def test_rates_are_searched_alike(data, methods, variants, first_rates, rates, seeds):
     full_name, rows = plan_of("rates", data)
     assert full_name == f"rates_{data}"
-    rows = [row for row in rows if not METHODS[row.method].counts]
+    rows = [row for row in rows if not METHODS[row.method].counts and not row.label.startswith("longer")]
     first, second = [r for r in rows if r.start is None], [r for r in rows if r.start is not None]
     assert [(r.method, r.recipe["learning_rate"], r.seed) for r in first] == [
         ("raznet", rate, seed) for seed in seeds for rate in first_rates
