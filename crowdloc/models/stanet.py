@@ -11,6 +11,8 @@ The layers are those of the authors' code, without its tracking branch. Deviatio
   `density.density_map`, which keeps every head's mass inside the image, and of the heads inside the crop.
 - The loss is theirs times 10⁴ / pixels, so that it has the size of a mean, as other methods' have; the merged map's
   weight stays 2 (theirs rises to 4 after 30 of 50 epochs).
+- Batch norms use running statistics in the second half of a training: with those of a batch the sum of a density map
+  hardly depends on who is there.
 - With `norm="batch"` hidden convolutions start at PyTorch's default instead of N(0, 0.01).
 """
 

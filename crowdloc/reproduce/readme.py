@@ -21,7 +21,7 @@ from crowdloc.paper import feasibility
 from crowdloc.reproduce import frontpage, notebooks
 from crowdloc.results import ledger
 from crowdloc.results.seeds import counting_table
-from crowdloc.results.tables import NOT_MEASURED, compare, read_table
+from crowdloc.results.tables import NOT_MEASURED, Table, compare, paper_rows, read_table, shown_name
 from crowdloc.results.verdicts import FRAGILE, steps
 from crowdloc.studies import kernels
 
@@ -109,7 +109,7 @@ def numbers() -> str:
     for title, (number, data, pixels) in _MAIN.items():
         found = read_table(number, data)
         cells = compare(found).query("metric == 'mAP'").astype({"sigma": str})
-        counted = counting_table(found).set_index("method")
+        counted = counting_table(found).set_index("method").rename(index=_rows_of(found, number))
         rows = []
         for method, group in cells.groupby("method", sort=False):
             if counted["seeds"].get(method, NOT_MEASURED) == NOT_MEASURED:
@@ -195,6 +195,11 @@ def said(row: Mapping[str, Any]) -> str:
 def _rows(table: Any, pairs: Mapping[str, tuple[str, str]], sigma: int) -> dict[tuple[str, int], Any]:
     """Differences in mAP by comparison and σ; all of them are tested together."""
     return {(row["comparison"], sigma): row for row in steps(table, pairs, sigmas=(sigma,)).to_dict("records")}
+
+
+def _rows_of(table: Table, number: str) -> dict[str, str]:
+    """Methods as they are called here -> the paper's row of each, where a table has one."""
+    return {shown_name(name): row for name in table for row in paper_rows(number, name)}
 
 
 def _on_photos(part: str) -> dict[int, Any]:

@@ -189,7 +189,7 @@ class Examination:
 
     def _metrics(self, experiment: Experiment, path: Path) -> None:
         stored = read_json(path)
-        for line in schemas.wrong_numbers(stored):
+        for line in schemas.wrong_numbers(stored, counts=(path.parent / ev.COUNTS).is_file()):
             self._note(f"{path}: {line}: {_RESTORE}")
         needed = ev.evidence_files(path.parent)
         if any(file.name == ev.PREDICTIONS for file in needed):

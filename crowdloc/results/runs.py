@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,7 @@ def train(
     model = new_model(experiment.method, recipe, experiment.seed, training, **experiment.options)
     if start is not None:
         copy_weights(_weights(start), model)
-    seen = frames_seen(training, model.offsets, recipe, experiment.seed)
-    maps = kept_maps(experiment, model, training, frames=seen, progress=progress)
+    maps = kept_maps(experiment, model, training, to_train=True, progress=progress)
     print(f"{experiment.id}: {recipe.steps} steps of {recipe.batch_size} clips", file=sys.stderr)
     started, about = time.monotonic(), experiment.describe()
     if _steps(folder) < recipe.steps and is_main_process():
@@ -272,12 +271,16 @@ def kept_maps(
     model: Method,
     dataset: ClipDataset,
     *,
-    frames: Collection[tuple[int, bool]] | None = None,
+    to_train: bool = False,
     progress: bool,
 ) -> Kept | None:
-    """Kept maps of the frozen backbone, as `keep_maps`; None where it is trained, or where the method keeps none."""
+    """Kept maps of the frozen backbone, as `keep_maps`; None where it is trained, or where the method keeps none.
+
+    Of the frames of a data set, or (`to_train`) of what the experiment's training looks at.
+    """
     if not experiment.recipe.frozen or experiment.start is None or not model.keeps_maps:
         return None
+    frames = frames_seen(dataset, model.offsets, experiment.recipe, experiment.seed) if to_train else None
     return keep_maps(model, dataset, frames=frames, progress=progress)
 
 

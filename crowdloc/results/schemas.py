@@ -47,11 +47,13 @@ def result_metrics(
     return {"id": experiment.id} | scale | found | {key: validation, "convergence": convergence}
 
 
-def wrong_numbers(metrics: Mapping[str, Any]) -> list[str]:
-    """Values of a `metrics.json` that no result may have: not finite, or convergence by other names than are known."""
+def wrong_numbers(metrics: Mapping[str, Any], *, counts: bool) -> list[str]:
+    """Values of a `metrics.json` that no result may have: not finite, or convergence by other names than are known.
+
+    `counts`: the method gives a count of its own, alone or beside its points.
+    """
     wrong = [f"{key} is {value}, not a finite number" for key, value in _numbers(metrics) if not _finite(value)]
     locates, convergence = "localization" in metrics, metrics.get("convergence")
-    counts = not locates or (isinstance(convergence, dict) and COUNTED_SIGNS[0] in convergence)
     wanted = {*_LOSSES, *(_FITTED if locates else ()), *(COUNTED_SIGNS if counts else ())}
     if not isinstance(convergence, dict) or set(convergence) != wanted:
         found = ", ".join(sorted(convergence)) if isinstance(convergence, dict) else repr(convergence)

@@ -100,7 +100,7 @@ def _promote_experiment(experiment: Experiment, build: Path, results: Path, sour
         experiment, located, counted, training.get("threshold"),
         _validation(training.get("validation"), located), training.get("convergence"),
     )  # fmt: skip
-    for line in wrong_numbers(metrics):
+    for line in wrong_numbers(metrics, counts=counted is not None):
         raise CrowdlocError(f"{trained / TRAINING} and {evaluated}: {line}: {again}")
     run = result_run(training.get("history"), training.get("seconds"), weights, evaluation.get("provenance"))
     check_run(trained / TRAINING, run)

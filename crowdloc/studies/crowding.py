@@ -31,7 +31,7 @@ def crowding_table(table: Mapping[str, Sequence[Run]], parts: int = 3) -> pd.Dat
         for name, group in located.items():
             chosen = [_part(_evidence(run), part, parts) for run in group]
             found = [some.localization for some in chosen]
-            errors = [some.counts(run.threshold or 0.0) - some.heads for some, run in zip(chosen, group, strict=True)]
+            errors = [some.counts(_threshold(run)) - some.heads for some, run in zip(chosen, group, strict=True)]
             heads = chosen[0].heads
             rows.append(
                 {"images": f"{len(heads)} of {heads.min()}-{heads.max()} heads", "method": shown_name(name)}
@@ -46,6 +46,11 @@ def crowding_table(table: Mapping[str, Sequence[Run]], parts: int = 3) -> pd.Dat
 def _evidence(run: Run) -> Evidence:
     assert run.evidence is not None
     return run.evidence
+
+
+def _threshold(run: Run) -> float:
+    assert run.threshold is not None  # who locates has one
+    return run.threshold
 
 
 def _part(evidence: Evidence, part: int, parts: int) -> Evidence:

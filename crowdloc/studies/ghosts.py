@@ -13,16 +13,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from crowdloc.core.errors import CrowdlocError
 from crowdloc.datasets.base import ClipDataset
 from crowdloc.metrics import sigma_scale
-from crowdloc.results.marking import SIGMA, SIMILARITY, Example, examples, validation_frames
+from crowdloc.results.marking import Example, examples, validation_frames
 from crowdloc.results.runs import Run
 from crowdloc.results.seeds import spread
 from crowdloc.results.tables import shown_name
-from crowdloc.studies.predictions import Shown, tested
+from crowdloc.studies.predictions import Shown, nearest, reach, tested
 
 Points = NDArray[np.float64]
 
@@ -47,7 +46,7 @@ def ghosts_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
             continue
         frames = [_inner(run) for run in group]
         counted = [
-            Ghosts(*np.sum([ghosts(f.points[f.false], *heads, reach) for f, heads, reach in seen], axis=0))
+            Ghosts(*np.sum([ghosts(f.points[f.false], *heads, far) for f, heads, far in seen], axis=0))
             for seen in frames
         ]
         row = {"method": shown_name(name), "seeds": str(len(group))}
@@ -58,13 +57,13 @@ def ghosts_table(table: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def ghosts(false: Points, before: Points, now: Points, after: Points, reach: float) -> Ghosts:
-    """Count the false detections (n, 2) that lie no farther than `reach` from heads before or after, and from none now.
+def ghosts(false: Points, before: Points, now: Points, after: Points, far: float) -> Ghosts:
+    """Count the false detections (n, 2) that lie no farther than `far` from heads before or after, and from none now.
 
     Heads (m, 2) of the last, the present and the next frame; all in pixels.
     """
-    gone = ~_near(false, now, reach)
-    return Ghosts(len(false), *(int((gone & _near(false, heads, reach)).sum()) for heads in (before, after)))
+    gone = nearest(false, now) > far
+    return Ghosts(len(false), *(int((gone & (nearest(false, heads) <= far)).sum()) for heads in (before, after)))
 
 
 class Moved(NamedTuple):
@@ -97,21 +96,14 @@ def _step(dataset: ClipDataset, index: int) -> float:
     return float(np.median(np.linalg.norm(now.points[here] - before.points[there], axis=1))) if len(here) else 0.0
 
 
-def _near(points: Points, heads: Points, reach: float) -> NDArray[np.bool_]:
-    """Whether a head lies no farther than `reach` from each point."""
-    if not len(points) or not len(heads):
-        return np.zeros(len(points), dtype=bool)
-    return np.asarray(cKDTree(heads).query(points)[0] <= reach)
-
-
 def _inner(run: Run) -> list[tuple[Shown, tuple[Points, Points, Points], float]]:
     """The judged test frames of a run that have frames on both sides, the heads of all three, and a match's reach."""
     dataset = run.experiment.load("test")
-    reach = SIGMA * np.sqrt(-2 * np.log(SIMILARITY)) / sigma_scale(run.experiment.group)
+    far = reach(sigma_scale(run.experiment.group))
     found = []
     for index, frame in enumerate(tested(run)):
         places = dataset.neighbours(index, (-1, 0, 1))
         if len(set(places)) == len(places):
             before, now, after = (dataset.frame(place).points for place in places)
-            found.append((frame, (before, now, after), float(reach)))
+            found.append((frame, (before, now, after), far))
     return found

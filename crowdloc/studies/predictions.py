@@ -107,12 +107,11 @@ def causes(points: Floats, scores: Floats, frame: Frame, where: Others, threshol
     """Judge the detections (all of them) of one frame; the image is left empty."""
     counted = scores >= threshold
     match = matched_heads(points[counted], scores[counted], frame.points, SIGMA, SIMILARITY, scale=scale)
-    reach = SIGMA * np.sqrt(-2 * np.log(SIMILARITY)) / scale
     hit = np.zeros(int(counted.sum()), dtype=bool)
     hit[match[match >= 0]] = True
-    distance = np.stack([_nearest(points[counted], some) for some in (*where, frame.points)], axis=1)
-    nearest = np.where(distance.min(axis=1) <= reach, distance.argmin(axis=1), len(FALSE_CAUSES) - 1)
-    cause = np.where(hit, "", np.array(FALSE_CAUSES)[nearest])
+    distance = np.stack([nearest(points[counted], some) for some in (*where, frame.points)], axis=1)
+    kind = np.where(distance.min(axis=1) <= reach(scale), distance.argmin(axis=1), len(FALSE_CAUSES) - 1)
+    cause = np.where(hit, "", np.array(FALSE_CAUSES)[kind])
     # A missed head was seen if a detection that is not counted lies near and is not nearer to another head.
     low = matched_heads(points, scores, frame.points, SIGMA, SIMILARITY, scale=scale)
     why = np.where(match >= 0, "", np.where(low >= 0, *MISS_CAUSES))
@@ -122,7 +121,12 @@ def causes(points: Floats, scores: Floats, frame: Frame, where: Others, threshol
     return Shown("", -1, picture, frame.points, size, points[counted], scores[counted], match, cause, why)
 
 
-def _nearest(points: Floats, targets: Floats) -> Floats:
+def reach(scale: float) -> float:
+    """How far a detection may lie from the head that it is matched with, in pixels of the frame."""
+    return float(SIGMA * np.sqrt(-2 * np.log(SIMILARITY)) / scale)
+
+
+def nearest(points: Floats, targets: Floats) -> Floats:
     """Distance (n,) of every point to the nearest target, infinite without any."""
     if not len(targets):
         return np.full(len(points), np.inf)

@@ -114,8 +114,9 @@ class Runner:
             raise CrowdlocError(f"row {row.label} of study {self.name} freezes what it starts from: give it a start")
 
         kept = row.keeps_maps and model.keeps_maps
-        seen = frames_seen(training, model.offsets, recipe, row.seed)
-        maps = keep_maps(model, training, frames=seen) if kept else None
+        maps = None
+        if kept:
+            maps = keep_maps(model, training, frames=frames_seen(training, model.offsets, recipe, row.seed))
         about = {"study": self.name, "row": row.label, "options": dict(row.options), "start": self._digest(start)}
         model = rounded(train(model, training, recipe, seed=row.seed, out=folder, about=about, maps=maps, devices=1))
         save_weights(folder / WEIGHTS, model, about=about)

@@ -67,6 +67,17 @@ def test_rates_are_searched_alike(data, methods, variants, first_rates, rates, s
         assert all(seeds[group[row.start.place]] == row.seed for group in row.start.groups)  # the backbone of its seed
 
 
+def test_shanghaitech_has_longer_trainings_beside_the_search():
+    """Part A as one of the first stages, part B beside them: it is no start of anything."""
+    (longer,) = [row for row in plan_of("rates", "shanghaitech_b")[1] if row.label.startswith("longer")]
+    assert (longer.method, longer.seed, longer.start) == ("raznet", 100, None)
+    assert longer.full_recipe.steps == 1600 + 1200 and longer.full_recipe.learning_rate == 5e-4
+    first = [row for row in plan_of("rates", "shanghaitech_a")[1] if row.start is None and row.method == "raznet"]
+    assert [(r.full_recipe.learning_rate, r.full_recipe.steps) for r in first] == [
+        (5e-4, 1200), (1e-3, 1200), (2e-3, 1200), (4e-3, 1200), (1e-3, 3600),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("data", COUNTERS)
 def test_counters_are_searched_alike_behind_a_backbone_and_whole(data):
     _, rows = plan_of("rates", data)
